@@ -1,0 +1,42 @@
+# One interface target carries the compile options of all cofs targets, so
+# that no option is set globally.
+add_library(cofs_compile INTERFACE)
+target_include_directories(cofs_compile INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(cofs_compile INTERFACE
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough -Werror=return-type
+  -fno-omit-frame-pointer)
+target_compile_definitions(cofs_compile INTERFACE
+  _FILE_OFFSET_BITS=64 COFS_VERSION="${PROJECT_VERSION}")
+
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  target_compile_options(cofs_compile INTERFACE -Wthread-safety)
+endif()
+if(COFS_SANITIZE)
+  target_compile_options(cofs_compile INTERFACE -fsanitize=${COFS_SANITIZE}
+                         -fno-sanitize-recover=all)
+  target_link_options(cofs_compile INTERFACE -fsanitize=${COFS_SANITIZE})
+endif()
+
+# cofs_library(NAME SOURCES... [LINKS ...]): one folder, one static library.
+function(cofs_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC cofs_compile ${ARG_PUBLIC}
+                        PRIVATE ${ARG_PRIVATE})
+endfunction()
+
+# cofs_test(NAME SOURCES ... LINKS ... [LABELS ...] [TIMEOUT seconds]):
+# one GoogleTest program, one ctest entry.
+function(cofs_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINKS;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE cofs_compile ${ARG_LINKS}
+                        GTest::gtest GTest::gmock GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT}
+                       SKIP_REGULAR_EXPRESSION "SKIPPED-AS-A-WHOLE"
+                       LABELS "${ARG_LABELS}")
+endfunction()

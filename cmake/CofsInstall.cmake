@@ -1,0 +1,15 @@
+install(TARGETS mkfs.cofs fsck.cofs mount.cofs DESTINATION ${CMAKE_INSTALL_SBINDIR})
+install(TARGETS cofs DESTINATION ${CMAKE_INSTALL_BINDIR})
+
+# mount(8), mkfs(8) and fsck(8) look for helpers by the name of the type: cofs,
+# fuse.cofs and, as for other block-device FUSE file systems, fuseblk.cofs.
+function(cofs_install_link name target)
+  install(CODE "
+    set(dir \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_SBINDIR}\")
+    file(CREATE_LINK ${target} \"\${dir}/${name}\" SYMBOLIC)
+    message(STATUS \"Link: \${dir}/${name} -> ${target}\")")
+endfunction()
+cofs_install_link(mount.fuse.cofs mount.cofs)
+cofs_install_link(mount.fuseblk.cofs mount.cofs)
+cofs_install_link(mkfs.fuseblk.cofs mkfs.cofs)
+cofs_install_link(fsck.fuseblk.cofs fsck.cofs)

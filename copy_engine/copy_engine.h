@@ -1,0 +1,85 @@
+// CopyEngine: carries out copies between places of one device, by the best way
+// that works: the device's own copy command, the host file system under an image,
+// or reading and writing at depth.
+//
+// Thread-safety: Copy() may be called from many threads at once.
+// Durability: none; a copy is durable after a later BlockDevice::Flush().
+// A failed or interrupted copy leaves an undefined destination beyond
+// `completed_bytes`; sources are never written.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/types.h"
+#include "device/block_device.h"
+
+namespace cofs {
+
+enum class CopyWayId : uint8_t { kNvmeCopy, kScsiXcopy, kHostFile, kDevice, kBuffered };
+inline constexpr size_t kCopyWayCount = 5;
+// "nvme-copy", "scsi-xcopy", "host-file", "device", "buffered"
+std::string_view NameOf(CopyWayId way);
+
+// One contiguous piece of a copy. Block-aligned. Source and destination pieces of
+// a request don't overlap each other: cofs copies to freshly allocated blocks.
+struct CopyPiece {
+  DeviceOffset source;
+  DeviceOffset destination;
+  uint64_t length_bytes = 0;
+};
+
+enum class CopyPolicy : uint8_t {
+  kAuto,      // the device where it is worth it, else buffered
+  kDevice,    // the device, or kNotSupported
+  kBuffered,  // through memory
+};
+
+struct CopyRequest {
+  std::span<const CopyPiece> pieces;
+  CopyPolicy policy = CopyPolicy::kAuto;
+  // Polled between commands: true ends the copy early with what is complete.
+  std::function<bool()> interrupted;
+  // Called with source data that passes through memory (the buffered way, and
+  // read-back verification): an error ends the copy with that error. May be
+  // called from the calling thread only. `data` is whole blocks of source.
+  std::function<Status(DeviceOffset source, std::span<const char> data)> check_source;
+};
+
+struct CopyReport {
+  uint64_t completed_bytes = 0;  // a prefix of the pieces, in their order
+  std::array<uint64_t, kCopyWayCount> bytes_by_way{};
+  uint64_t command_count = 0;
+  uint64_t fallback_count = 0;
+  std::string fallback_reason;  // of the last one
+};
+
+struct CopyTotals {
+  std::array<uint64_t, kCopyWayCount> bytes_by_way{};
+  std::array<uint64_t, kCopyWayCount> commands_by_way{};
+  uint64_t copy_count = 0;
+  uint64_t fallback_count = 0;
+};
+
+class CopyEngine {
+ public:
+  struct Options {
+    unsigned depth = 16;                     // commands or chunks in flight
+    uint64_t in_flight_bytes_max = 16 << 20;  // memory of one buffered copy
+    uint64_t chunk_bytes = 1 << 20;          // of one buffered read and write
+  };
+  // `device` outlives the engine.
+  static Result<std::unique_ptr<CopyEngine>> Create(BlockDevice& device, Options options);
+  virtual ~CopyEngine() = default;
+  virtual Result<CopyReport> Copy(const CopyRequest& request) = 0;
+  virtual CopyTotals totals() const = 0;
+};
+
+}  // namespace cofs
