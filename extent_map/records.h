@@ -9,11 +9,13 @@
 //   0x10 inode(8) 'd' cookie(8)     directory entry
 //   0x10 inode(8) 'e' offset(8)     extent
 //   0x10 inode(8) 'x' name          extended attribute
-//   0x20 inode(8)                   orphan: open and unlinked, to be reaped
+//   0x20 inode(8)                   orphan: open and unlinked, to be reaped (no value)
 //   0x30 device offset(8)           checksums of a chunk of kChecksumChunkBytes
 //   0x40 device offset(8)           shared range: length and reference count
 //
-// Every Decode refuses what Encode would not have written: kCorrupt with the key.
+// Every Decode refuses what Encode would not have written, with kCorrupt; ParseKey's
+// error shows the key. An Encode ends the process (CHECK) when its record is one that
+// Decode would refuse: check what comes from a caller before.
 #pragma once
 
 #include <array>
@@ -39,6 +41,8 @@ inline constexpr size_t kXattrNameBytesMax = 255;
 inline constexpr size_t kXattrValueBytesMax = 65536;
 inline constexpr uint64_t kFileBytesMax = INT64_MAX & ~(kBlockBytes - 1);
 inline constexpr uint32_t kLinkCountMax = 0x7fffffff;
+// A count that has come so far stays there for good: its blocks are never freed.
+inline constexpr uint32_t kReferenceCountMax = UINT32_MAX;
 
 // Seconds since 1970 and nanoseconds in [0, 1e9).
 struct Timestamp {
@@ -47,7 +51,12 @@ struct Timestamp {
   friend auto operator<=>(const Timestamp&, const Timestamp&) = default;
 };
 
-inline constexpr uint32_t kInodeHasXattr = 1;  // may have xattr records
+// Flags of an inode.
+inline constexpr uint32_t kInodeHasXattr = 1;  // may have xattr records; never missing
+inline constexpr uint32_t kInodeImmutable = 2;   // chattr +i
+inline constexpr uint32_t kInodeAppendOnly = 4;  // chattr +a
+inline constexpr uint32_t kInodeNoDump = 8;      // chattr +d
+inline constexpr uint32_t kInodeFlagsKnown = 15;
 
 struct InodeRecord {
   uint32_t mode = 0;  // type and permissions, as in st_mode
@@ -58,7 +67,7 @@ struct InodeRecord {
   Timestamp atime, mtime, ctime, btime;
   uint32_t rdev = 0;   // as the kernel encodes it (new_encode_dev)
   uint32_t flags = 0;  // kInode...
-  InodeId parent;      // directories only, else 0
+  InodeId parent;      // directories only, else 0; any when link_count is 0
   std::string symlink_target;
   friend bool operator==(const InodeRecord&, const InodeRecord&) = default;
 };

@@ -48,7 +48,9 @@ struct Superblock {
 
   // True between a clean unmount (or mkfs) and the first allocation of a mount.
   bool clean = false;
-  // The allocator image of a clean unmount; length 0: none, rebuild.
+  // The allocator image of a clean unmount (Allocator::EncodeImage, whole blocks, the
+  // CRC over all of them); length 0: none, rebuild. The image may call its own blocks free or
+  // used; they are free once it has been read and `clean` is durably false.
   DeviceRange allocator_image;
   uint32_t allocator_image_crc32c = 0;
 };
@@ -65,14 +67,16 @@ class SuperblockSlots {
   // valid, kCorrupt when the device is shorter than volume_bytes ("truncated").
   // One damaged or unreadable copy is survived, with a warning in the log.
   static Result<std::unique_ptr<SuperblockSlots>> Load(BlockDevice& device);
-  // mkfs: writes both copies, durable on return.
+  // mkfs: writes both copies (with the next two sequence numbers), durable on return.
+  // Superblocks that were there are erased durably first.
   static Status Format(BlockDevice& device, const Superblock& superblock);
 
   Superblock current() const EXCLUDES(mutex_);
   // Applies `change` to a copy, writes it over the older slot with the next
   // sequence number, durable on return (write, then flush; preceded by a flush, so
   // that all completed writes that it refers to are durable before it).
-  // On an error nothing has changed in memory.
+  // On an error nothing has changed in memory; the device may hold the old or the new
+  // copy, so the caller must stay able to live with either (it stops writing).
   Status Update(const std::function<void(Superblock&)>& change) EXCLUDES(mutex_);
 
  private:

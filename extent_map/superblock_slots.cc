@@ -1,0 +1,113 @@
+// How two slots survive everything:
+// 1. Update() writes only over the slot that does not hold the newest valid copy, so
+//    that a torn write leaves the newest copy as it was.
+// 2. All that a new copy refers to is durable before it is written (flush before), and
+//    it is durable itself before Update() returns (flush after).
+// 3. Format() removes both old copies durably before it writes a new one: a torn mkfs
+//    leaves no volume or the new one, never the old superblock over new contents.
+// 4. A copy of a newer format refuses the volume even if the other copy is ours: the
+//    program that wrote it may have changed more than the superblock.
+#include <array>
+#include <cstring>
+
+#include "base/aligned_buffer.h"
+#include "base/log.h"
+#include "extent_map/superblock.h"
+
+namespace cofs {
+namespace {
+
+Status WriteSlot(BlockDevice& device, int slot, std::string_view block) {
+  AlignedBuffer buffer(kBlockBytes);
+  std::memcpy(buffer.data(), block.data(), kBlockBytes);
+  return device.Write(kSuperblockOffsets[slot], buffer.span());
+}
+
+Result<Superblock> ReadSlot(BlockDevice& device, int slot) {
+  const DeviceOffset offset = kSuperblockOffsets[slot];
+  if (device.geometry().size_bytes < offset.value() + kBlockBytes)
+    return Error(ErrorCode::kNotCofs, "the device ends before the superblock");
+  AlignedBuffer buffer(kBlockBytes);
+  TRY(device.Read(offset, buffer.span()));
+  return DecodeSuperblock({buffer.data(), kBlockBytes});
+}
+
+// Which of two failures says more about what the device holds.
+int Weight(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kUnsupportedFormat:
+      return 3;
+    case ErrorCode::kCorrupt:
+      return 2;
+    case ErrorCode::kNotCofs:
+      return 0;
+    default:
+      return 1;
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SuperblockSlots>> SuperblockSlots::Load(BlockDevice& device) {
+  const std::string& path = device.geometry().path;
+  const std::array<Result<Superblock>, 2> slots{ReadSlot(device, 0), ReadSlot(device, 1)};
+  for (const Result<Superblock>& slot : slots)
+    if (slot.Is(ErrorCode::kUnsupportedFormat)) return slot.error().Within(path);
+  if (!slots[0].ok() && !slots[1].ok()) {
+    const bool second = Weight(slots[1].error().code()) > Weight(slots[0].error().code());
+    return slots[second ? 1 : 0].error().Within(path);
+  }
+
+  int newest = slots[0].ok() ? 0 : 1;
+  if (slots[0].ok() && slots[1].ok()) {
+    if (slots[0]->uuid != slots[1]->uuid)
+      return Error(ErrorCode::kCorrupt, path + ": the superblocks are of two volumes");
+    newest = slots[1]->sequence > slots[0]->sequence ? 1 : 0;
+  } else {
+    LogWarning(StrCat(path, ": superblock ", 1 - newest,
+                      " is lost and will be written anew: ",
+                      slots[1 - newest].error().ToString()));
+  }
+  const Superblock& superblock = slots[newest].value();
+  if (device.geometry().size_bytes < superblock.volume_bytes)
+    return Error(ErrorCode::kCorrupt,
+                 StrCat(path, ": truncated: the volume has ", superblock.volume_bytes,
+                        " bytes, the device ", device.geometry().size_bytes));
+  return std::unique_ptr<SuperblockSlots>(
+      new SuperblockSlots(device, superblock, newest));
+}
+
+Status SuperblockSlots::Format(BlockDevice& device, const Superblock& superblock) {
+  const std::string nothing(kBlockBytes, '\0');
+  for (int slot : {0, 1}) TRY(WriteSlot(device, slot, nothing));
+  TRY(device.Flush());
+  Superblock copy = superblock;
+  for (int slot : {0, 1}) {
+    ++copy.sequence;
+    TRY(WriteSlot(device, slot, EncodeSuperblock(copy)));
+    TRY(device.Flush());
+  }
+  return OkStatus();
+}
+
+Superblock SuperblockSlots::current() const {
+  MutexLock lock(mutex_);
+  return current_;
+}
+
+Status SuperblockSlots::Update(const std::function<void(Superblock&)>& change) {
+  MutexLock lock(mutex_);
+  Superblock next = current_;
+  change(next);
+  next.sequence = current_.sequence + 1;
+  const std::string block = EncodeSuperblock(next);
+  const int slot = 1 - newest_slot_;
+  TRY(device_.Flush());
+  TRY(WriteSlot(device_, slot, block));
+  TRY(device_.Flush());
+  current_ = std::move(next);
+  newest_slot_ = slot;
+  return OkStatus();
+}
+
+}  // namespace cofs
