@@ -38,8 +38,11 @@ export TSAN_OPTIONS=suppressions=$suppressions/tsan.supp:second_deadlock_stack=1
 
 for preset in "${presets[@]}"; do
   started=$SECONDS
-  cmake --preset "$preset" >"$(mktemp -u /tmp/cofs-cmake-XXXXXX.log)" ||
-    cmake --preset "$preset"
+  mkdir -p build
+  cmake --preset "$preset" >"build/$preset-configure.log" 2>&1 || {
+    cat "build/$preset-configure.log" >&2
+    exit 1
+  }
   cmake --build --preset "$preset" -j "$jobs" -- --quiet
   built=$SECONDS
   echo "== $preset: built in $((built - started)) s"
