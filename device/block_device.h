@@ -7,8 +7,10 @@
 // aligned to kBlockBytes or it is bounced, which costs a copy.
 // Durability: a completed write, copy or discard is durable only after a later
 // Flush() that returned OK, or when the write was sent with `fua`.
-// Errors: kIo for what the device refuses, kInvalidArgument for a range outside
-// the device. A short transfer is finished or is an error, never a success.
+// Errors: kIo for what the device refuses, whatever errno it gave (a full host file
+// system under a sparse image too), kInvalidArgument for a range outside the device,
+// kReadOnly for a change of a device that is open read-only. A short transfer is
+// finished or is an error, never a success. What a failed write left is undefined.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +18,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "base/types.h"
@@ -31,22 +34,23 @@ struct DeviceGeometry {
   bool is_block_device = false;
   bool can_discard = false;
   bool can_write_zeroes = false;
-  bool is_direct = false;    // O_DIRECT
+  bool is_direct = false;  // O_DIRECT
   bool is_read_only = false;
 };
 
 enum class IoKind : uint8_t { kRead, kWrite, kWriteZeroes, kDiscard, kFlush };
+std::string_view NameOf(IoKind kind);  // "read", "write-zeroes" ...
 
 // One I/O. The memory belongs to the caller and stays valid until the operation
 // has been reaped.
 struct IoOp {
   IoKind kind = IoKind::kRead;
-  DeviceOffset offset;
+  DeviceOffset offset{};
   char* data = nullptr;  // not modified by kWrite
   uint64_t length_bytes = 0;
-  bool fua = false;      // kWrite: durable on completion
-  uint64_t tag = 0;      // the caller's
-  std::optional<Error> error;  // set on completion, empty = success
+  bool fua = false;              // kWrite: durable on completion
+  uint64_t tag = 0;              // the caller's
+  std::optional<Error> error{};  // set on completion, empty = success
 };
 
 // Asynchronous I/O at depth. The destructor waits for everything in flight.
@@ -58,7 +62,12 @@ class IoQueue {
   virtual void Submit(IoOp* op) = 0;
   // The next completed operation; waits. nullptr when nothing is in flight.
   virtual IoOp* Reap() = 0;
+  // Submitted and not yet reaped.
   virtual unsigned in_flight() const = 0;
+  // A hint: the data of many later operations lies in `memory`, so a device may
+  // register it with the kernel. It stays valid as long as the queue. At most one
+  // per queue; operations with data elsewhere work as before.
+  virtual void UseMemory(std::span<char> /*memory*/) {}
 };
 
 // A device's own copy command, for devices that have one behind BlockDevice
@@ -78,6 +87,8 @@ class BlockDevice {
   // Carries out all of `ops`, concurrently where the device can, in no order among
   // themselves, and returns when all have completed. The first error, if any;
   // each op has its own in `error`.
+  // `error` of each op is overwritten. A flush among them covers only what had
+  // completed before the call.
   virtual Status Execute(std::span<IoOp> ops) = 0;
   virtual std::unique_ptr<IoQueue> NewQueue(unsigned depth) = 0;
 
@@ -98,6 +109,10 @@ class BlockDevice {
 };
 
 // kInvalidArgument unless [offset, offset+length) is block-aligned and inside.
-Status CheckRange(const DeviceGeometry& geometry, DeviceOffset offset, uint64_t length_bytes);
+Status CheckRange(const DeviceGeometry& geometry, DeviceOffset offset,
+                  uint64_t length_bytes);
+// What every device checks before it starts `op`: the range, that there is memory,
+// and that a read-only device is not changed.
+Status CheckOp(const DeviceGeometry& geometry, const IoOp& op);
 
 }  // namespace cofs
