@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -34,7 +35,7 @@ class Allocator {
 
   // Runs in the order to be filled. Best fit near the goal: exactly at the goal when
   // that is free, else the smallest run that holds all of it, nearest first, else
-  // the largest runs. kNoSpace, and nothing is taken.
+  // the largest runs, in order of offset. kNoSpace, and nothing is taken.
   Result<std::vector<DeviceRange>> Allocate(const AllocateOptions& options);
   // Makes `range` free and joins it with its neighbours. kCorrupt, and nothing has
   // changed, when any of it is free already or outside the volume.
@@ -48,8 +49,12 @@ class Allocator {
   // All free runs in order of offset.
   std::vector<DeviceRange> FreeRuns() const;
 
-  // The image that a clean unmount leaves, and back. Decode refuses runs that are
-  // unaligned, unsorted, touching, overlapping or outside.
+  // For tests: how many runs were looked at while the indexes were searched.
+  uint64_t comparison_count() const;
+
+  // The image that a clean unmount leaves, whole blocks, and back (docs/FORMAT.md).
+  // Decode refuses, with kCorrupt, what Encode would not have written: runs that touch,
+  // overlap or are outside, another volume size, bytes after the end that are not zero.
   std::string EncodeImage() const;
   static Result<std::unique_ptr<Allocator>> DecodeImage(std::string_view image,
                                                         uint64_t volume_bytes);

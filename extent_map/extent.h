@@ -1,6 +1,7 @@
 // Extents of one file: what maps file offsets to device offsets.
 //
 // Pure functions over sorted lists; the records' owner (fs/core) applies the result.
+// O(n log n) in the extents passed in, no more: pass only those that matter.
 #pragma once
 
 #include <cstdint>
@@ -36,11 +37,13 @@ Extent Clip(const Extent& extent, FileOffset begin, FileOffset end);
 // Whether `b` continues `a` in the file and on the device, with the same flags.
 bool CanMerge(const Extent& a, const Extent& b);
 
-// What must change in the records for a replacement.
+// What must change in the records for a replacement; each list in file order.
 struct ExtentChange {
   std::vector<FileOffset> erased;  // keys of records to delete
   std::vector<Extent> written;     // records to put (never one also in `erased`)
-  std::vector<Extent> dropped;     // pieces that are no longer mapped, in file order
+  // Pieces whose blocks this range no longer maps. A piece that the replacement maps to
+  // the same blocks (with other flags, say) is none.
+  std::vector<Extent> dropped;
 };
 
 // Replaces whatever [begin, end) maps by `replacement` (sorted, inside the range;

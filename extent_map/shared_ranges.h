@@ -1,6 +1,7 @@
 // Reference counts of shared ranges, as pure functions: a list of shared records is
 // cut and changed for a range whose references grow or shrink by one. Ranges without
-// a record have one owner.
+// a record have one owner. A count that has reached kReferenceCountMax is no longer
+// exact: it stays, and its range is never freed.
 #pragma once
 
 #include <span>
@@ -19,6 +20,7 @@ struct SharedRange {
   friend bool operator==(const SharedRange&, const SharedRange&) = default;
 };
 
+// Each list in device order. Only what differs is erased and written.
 struct SharedChange {
   std::vector<DeviceOffset> erased;   // records to delete
   std::vector<SharedRange> written;   // records to put
