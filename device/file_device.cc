@@ -204,6 +204,7 @@ FileDevice::~FileDevice() {
 }
 
 Status FileDevice::Execute(std::span<IoOp> ops) {
+  if (ops.size() == 1 && ops[0].kind == IoKind::kFlush) return ExecuteFlush(ops[0]);
   std::unique_ptr<FileQueue> queue = TakeQueue();
   for (IoOp& op : ops) queue->Prepare(&op);
   while (queue->Reap() != nullptr) {
@@ -212,6 +213,16 @@ Status FileDevice::Execute(std::span<IoOp> ops) {
   for (const IoOp& op : ops)
     if (op.error) return *op.error;
   return OkStatus();
+}
+
+Status FileDevice::ExecuteFlush(IoOp& op) {
+  op.error.reset();
+  if (target_.geometry.is_read_only) return OkStatus();
+  // The ring would hand it to a worker of the kernel, which triples the time of a flush
+  // of a fast device.
+  Status status = FlushFile(fd_.get(), target_.geometry.path);
+  if (!status.ok()) op.error = status.error();
+  return status;
 }
 
 std::unique_ptr<IoQueue> FileDevice::NewQueue(unsigned depth) {

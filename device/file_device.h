@@ -72,6 +72,7 @@ class FileDevice : public BlockDevice {
   Status ReadGeometry();
   Status ReadBlockGeometry(uint64_t* size_bytes);
   void ChooseDirect();
+  Status ExecuteFlush(IoOp& op);
 
   std::unique_ptr<FileQueue> TakeQueue() EXCLUDES(mutex_);
   void ReturnQueue(std::unique_ptr<FileQueue> queue) EXCLUDES(mutex_);

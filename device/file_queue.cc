@@ -4,10 +4,13 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
+#include <utility>
 
 #include "base/check.h"
 
@@ -57,6 +60,15 @@ Status DiscardBlocks(int fd, DeviceRange range, const std::string& path) {
                 .offset = range.offset,
                 .length_bytes = range.length_bytes};
   return IoError(op, path, error_number);
+}
+
+Status FlushFile(int fd, const std::string& path) {
+  int result;
+  do {
+    result = ::fdatasync(fd);
+  } while (result != 0 && errno == EINTR);
+  if (result == 0) return OkStatus();
+  return IoError({.kind = IoKind::kFlush}, path, errno);
 }
 
 Result<std::unique_ptr<FileQueue>> FileQueue::Create(FileTarget& target, unsigned depth) {

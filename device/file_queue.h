@@ -84,7 +84,8 @@ class FileQueue : public IoQueue {
   size_t completed_head_ = 0;
 };
 
-// Discards on a block device: blocks. Not an error where the device can't.
+// On the calling thread, blocking. A discard is not an error where the device can't.
 Status DiscardBlocks(int fd, DeviceRange range, const std::string& path);
+Status FlushFile(int fd, const std::string& path);
 
 }  // namespace cofs

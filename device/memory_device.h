@@ -52,6 +52,8 @@ class MemoryDevice : public BlockDevice {
   // Any range inside, also parts of blocks: tests flip bits and tear sectors with it.
   void Poke(uint64_t offset_bytes, std::span<const char> data);
   void Peek(uint64_t offset_bytes, std::span<char> out) const;
+  // Zeros, for any range inside; whole pages are given back.
+  void Clear(uint64_t offset_bytes, uint64_t length_bytes);
   // Memory held for contents; shared pages count on each side.
   uint64_t resident_bytes() const;
 
@@ -93,8 +95,6 @@ class MemoryDevice : public BlockDevice {
     return stripes_[page_index % kStripeCount];
   }
   Status ExecuteOne(IoOp& op);
-  // Fills with zeros; whole pages are dropped.
-  void Clear(uint64_t offset_bytes, uint64_t length_bytes);
 
   const Options options_;
   DeviceGeometry geometry_;
