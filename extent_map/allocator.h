@@ -19,7 +19,7 @@ namespace cofs {
 
 struct AllocateOptions {
   uint64_t length_bytes = 0;          // block-aligned, > 0
-  std::optional<DeviceOffset> goal;   // next to this place if it is free
+  std::optional<DeviceOffset> goal = std::nullopt;  // next to this place if it is free
   // 1: one contiguous run or kNoSpace. Otherwise at most so many runs.
   uint32_t run_count_max = UINT32_MAX;
   // False: kNoSpace when not all of it is free. True: what there is (at least a
