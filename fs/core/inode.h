@@ -15,17 +15,21 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "base/mutex.h"
 #include "base/types.h"
 #include "extent_map/records.h"
 #include "fs/core/extent_cache.h"
+#include "fs/core/placement.h"
 #include "fs/core/range_lock.h"
 
 namespace cofs {
 
 struct Inode {
   explicit Inode(InodeId inode_id) : id(inode_id) {}
+  Inode(InodeId inode_id, InodeRecord inode_record)
+      : id(inode_id), record(std::move(inode_record)) {}
 
   const InodeId id;
 
@@ -35,9 +39,14 @@ struct Inode {
 
   SharedMutex mutex;
   InodeRecord record GUARDED_BY(mutex);
+  // The reaper has begun to free it; nothing else may use it from now on. Never set
+  // while somebody besides InodeTable and the reaper holds an InodeRef.
+  bool reaped GUARDED_BY(mutex) = false;
   // Part of the file's extents. Has a lock of its own, so that readers that hold
   // `mutex` shared can fill it.
   ExtentCache extents;
+  // Where its next blocks should go. Has a lock of its own, a leaf.
+  Placement placement;
 
   bool is_directory() const REQUIRES_SHARED(mutex) {
     return (record.mode & 0170000) == 0040000;

@@ -39,6 +39,7 @@ class InodeTable {
 
  private:
   struct Shard;
+  Shard& ShardOf(InodeId id) const;
   const Store& store_;
   const size_t shard_inode_count_max_;
   std::vector<std::unique_ptr<Shard>> shards_;

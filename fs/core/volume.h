@@ -31,49 +31,9 @@
 #include "fs/core/copy_range.h"
 #include "fs/core/file_data.h"
 #include "fs/core/volume_options.h"
+#include "fs/core/volume_types.h"
 
 namespace cofs {
-
-struct InodeStat {
-  InodeId id;
-  InodeRecord record;
-};
-
-struct NewInode {
-  uint32_t mode = 0;  // with the type; S_IFDIR and S_IFREG too
-  uint32_t uid = 0, gid = 0;  // of the caller; set-group-ID directories are honoured
-  uint32_t rdev = 0;
-};
-
-// Which attributes to change. Unset: unchanged.
-struct AttributeChange {
-  std::optional<uint32_t> mode;  // permission bits
-  std::optional<uint32_t> uid, gid;
-  std::optional<uint64_t> size_bytes;
-  std::optional<Timestamp> atime, mtime, ctime;
-  bool kill_privileges = false;  // as a write by an unprivileged caller does
-};
-
-enum class RenameMode : uint8_t { kReplace, kNoReplace, kExchange };
-enum class XattrMode : uint8_t { kSet, kCreate, kReplace };
-
-struct DirectoryEntry {
-  std::string_view name;
-  InodeId inode;
-  uint8_t type = 0;     // DT_*
-  uint64_t cookie = 0;  // pass it to go on behind this entry
-};
-
-struct VolumeUsage {
-  SpaceUsage space;
-  StoreUsage store;
-  uint64_t inodes_used = 0;  // an estimate after a crash, exact otherwise
-  size_t inodes_cached = 0;
-  uint64_t inodes_looked_up = 0;
-  bool read_only = false;
-  std::string read_only_reason;  // empty when mounted so
-  CopyTotals copies;
-};
 
 class Volume {
  public:
@@ -155,7 +115,12 @@ class Volume {
 
  private:
   Volume();
-  struct Parts;  // owns what core_ points to, in order of construction
+  struct Parts;  // owns what core_ points to
+
+  // A regular file that is alive.
+  Result<InodeRef> UseFile(InodeId id);
+  // One whose contents may be changed otherwise than by appending.
+  Result<InodeRef> UseFileToChange(InodeId id);
 
   Superblock superblock_;
   Core core_;

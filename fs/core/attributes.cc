@@ -1,0 +1,189 @@
+#include "fs/core/attributes.h"
+
+#include <sys/stat.h>
+
+#include "base/check.h"
+#include "fs/core/inode_table.h"
+#include "fs/core/xattrs.h"
+
+namespace cofs {
+namespace {
+
+// A relative access time is never older than that.
+constexpr int64_t kRelativeAtimeSeconds = 24 * 60 * 60;
+constexpr uint32_t kSettableFlags = kInodeImmutable | kInodeAppendOnly | kInodeNoDump;
+
+bool IsAtimeDue(const InodeRecord& record, const Timestamp& now, AtimePolicy policy) {
+  switch (policy) {
+    case AtimePolicy::kNone:
+      return false;
+    case AtimePolicy::kStrict:
+      return record.atime != now;
+    case AtimePolicy::kRelative:
+      return record.atime <= record.mtime || record.atime <= record.ctime ||
+             now.seconds - record.atime.seconds >= kRelativeAtimeSeconds;
+  }
+  return false;
+}
+
+uint32_t WithoutPrivileges(uint32_t mode) {
+  if (S_ISDIR(mode)) return mode;
+  mode &= ~uint32_t{S_ISUID};
+  // Without execute permission for the group the bit once meant mandatory locks.
+  if ((mode & S_IXGRP) != 0) mode &= ~uint32_t{S_ISGID};
+  return mode;
+}
+
+Status CheckChange(const InodeRecord& record, const AttributeChange& change) {
+  for (const auto& time : {change.atime, change.mtime, change.ctime})
+    if (time && time->nanoseconds >= 1'000'000'000)
+      return Error(ErrorCode::kInvalidArgument, "nanoseconds of a time");
+  if (change.mode && (*change.mode & ~(S_IFMT | 07777u)) != 0)
+    return Error(ErrorCode::kInvalidArgument, "mode");
+  if (change.flags && (*change.flags & ~kSettableFlags) != 0)
+    return Error(ErrorCode::kNotSupported, "inode flags");
+  const bool guarded = change.mode || change.uid || change.gid || change.size_bytes ||
+                       change.mtime;
+  if (guarded && (record.flags & (kInodeImmutable | kInodeAppendOnly)) != 0)
+    return Error(ErrorCode::kNotPermitted, "immutable or append-only");
+  return OkStatus();
+}
+
+// Everything but the size.
+void ApplyChange(const AttributeChange& change, const Timestamp& now, InodeRecord& record) {
+  if (change.mode) record.mode = (record.mode & S_IFMT) | (*change.mode & 07777u);
+  if (change.kill_privileges) record.mode = WithoutPrivileges(record.mode);
+  if (change.uid) record.uid = *change.uid;
+  if (change.gid) record.gid = *change.gid;
+  if (change.atime) record.atime = *change.atime;
+  if (change.mtime) record.mtime = *change.mtime;
+  if (change.flags) record.flags = (record.flags & ~kSettableFlags) | *change.flags;
+  record.ctime = change.ctime.value_or(now);
+}
+
+// Adds the removal of the file's capabilities, if it has any; true if it has.
+Result<bool> RemoveCapability(const Store& store, InodeId id, const InodeRecord& record,
+                              Transaction& transaction) {
+  if ((record.flags & kInodeHasXattr) == 0) return false;
+  const std::string key = XattrKey(id, kCapabilityXattr);
+  TRY_ASSIGN(const std::optional<std::string> value, store.Get(key));
+  if (value) transaction.batch().Delete(key);
+  return value.has_value();
+}
+
+Error Stale(InodeId id) { return Error(ErrorCode::kStale, StrCat("inode ", id)); }
+
+}  // namespace
+
+Result<InodeStat> Attributes::Get(InodeId id) {
+  TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
+  SharedLock lock(inode->mutex);
+  if (inode->reaped) return Stale(id);
+  return InodeStat{id, inode->record};
+}
+
+Result<std::string> Attributes::ReadLink(InodeId id) {
+  TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
+  std::string target;
+  {
+    SharedLock lock(inode->mutex);
+    if (inode->reaped) return Stale(id);
+    if (!S_ISLNK(inode->record.mode))
+      return Error(ErrorCode::kInvalidArgument, StrCat("inode ", id, " is no symlink"));
+    target = inode->record.symlink_target;
+  }
+  Accessed(inode);
+  return target;
+}
+
+Result<InodeStat> Attributes::Set(InodeId id, const AttributeChange& change) {
+  TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
+  if (change.size_bytes) {
+    TRY(SetSize(inode, change));
+  } else {
+    TRY(SetRecord(inode, change));
+  }
+  TRY(core_.committer->CommitIfSync());
+  return Get(id);
+}
+
+Status Attributes::SetRecord(const InodeRef& inode, const AttributeChange& change) {
+  TRY(core_.store->AdmitGrowth(kAttributesBatchBytesMax));
+  ExclusiveLock lock(inode->mutex);
+  if (inode->reaped) return Stale(inode->id);
+  TRY(CheckChange(inode->record, change));
+  InodeRecord record = inode->record;
+  ApplyChange(change, Now(), record);
+  Transaction transaction;
+  if (change.kill_privileges && !inode->is_directory())
+    TRY(RemoveCapability(*core_.store, inode->id, record, transaction));
+  transaction.PutInode(inode->id, record);
+  TRY(core_.committer->Apply(std::move(transaction)));
+  inode->record = std::move(record);
+  return OkStatus();
+}
+
+Status Attributes::SetSize(const InodeRef& inode, const AttributeChange& change) {
+  {
+    SharedLock lock(inode->mutex);
+    if (inode->reaped) return Stale(inode->id);
+    if (inode->is_directory())
+      return Error(ErrorCode::kIsDirectory, StrCat("inode ", inode->id));
+    if (!inode->is_regular())
+      return Error(ErrorCode::kInvalidArgument, StrCat("inode ", inode->id));
+    TRY(CheckChange(inode->record, change));
+    // Shrinking gives space back and works on a full volume.
+    if (*change.size_bytes > inode->record.size_bytes)
+      TRY(core_.store->AdmitGrowth(kAttributesBatchBytesMax));
+  }
+  if (change.kill_privileges) TRY(KillPrivileges(inode));
+  if (*change.size_bytes > kFileBytesMax)
+    return Error(ErrorCode::kFileTooLarge, StrCat("inode ", inode->id));
+  const Timestamp now = Now();
+  return data_.Truncate(inode, *change.size_bytes, [&](InodeRecord& record) {
+    record.mtime = now;
+    ApplyChange(change, now, record);
+  });
+}
+
+void Attributes::Accessed(const InodeRef& inode) {
+  const AtimePolicy policy = core_.options.atime;
+  if (policy == AtimePolicy::kNone || core_.committer->read_only()) return;
+  const Timestamp now = Now();
+  {
+    SharedLock lock(inode->mutex);
+    if (inode->reaped || !IsAtimeDue(inode->record, now, policy)) return;
+  }
+  if (!core_.store->AdmitGrowth(kAttributesBatchBytesMax).ok()) return;
+  ExclusiveLock lock(inode->mutex);
+  if (inode->reaped || !IsAtimeDue(inode->record, now, policy)) return;
+  InodeRecord record = inode->record;
+  record.atime = now;
+  Transaction transaction;
+  transaction.PutInode(inode->id, record);
+  if (core_.committer->Apply(std::move(transaction)).ok()) inode->record = std::move(record);
+}
+
+Status Attributes::KillPrivileges(const InodeRef& inode) {
+  {
+    SharedLock lock(inode->mutex);
+    if (inode->is_directory()) return OkStatus();
+    const bool has_bits = WithoutPrivileges(inode->record.mode) != inode->record.mode;
+    if (!has_bits && (inode->record.flags & kInodeHasXattr) == 0) return OkStatus();
+  }
+  ExclusiveLock lock(inode->mutex);
+  if (inode->reaped) return Stale(inode->id);
+  InodeRecord record = inode->record;
+  record.mode = WithoutPrivileges(record.mode);
+  Transaction transaction;
+  TRY_ASSIGN(const bool has_capability,
+             RemoveCapability(*core_.store, inode->id, record, transaction));
+  if (record.mode == inode->record.mode && !has_capability) return OkStatus();
+  record.ctime = Now();
+  transaction.PutInode(inode->id, record);
+  TRY(core_.committer->Apply(std::move(transaction)));
+  inode->record = std::move(record);
+  return OkStatus();
+}
+
+}  // namespace cofs

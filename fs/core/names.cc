@@ -1,0 +1,308 @@
+#include "fs/core/names.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "fs/core/attributes.h"
+#include "fs/core/inode_count.h"
+#include "fs/core/inode_locks.h"
+#include "fs/core/inode_numbers.h"
+#include "fs/core/inode_table.h"
+#include "fs/core/reaper.h"
+
+namespace cofs {
+namespace {
+
+constexpr uint64_t kSelfCookie = 1;
+constexpr uint64_t kParentCookie = 2;
+
+Status CheckNewInode(const NewInode& inode, std::string_view symlink_target) {
+  if ((inode.mode & ~(S_IFMT | 07777u)) != 0)
+    return Error(ErrorCode::kInvalidArgument, "mode of a new inode");
+  switch (inode.mode & S_IFMT) {
+    case S_IFLNK:
+      if (symlink_target.empty()) return Error(ErrorCode::kNotFound, "empty symlink target");
+      if (symlink_target.size() > kSymlinkBytesMax)
+        return Error(ErrorCode::kNameTooLong, "symlink target");
+      if (symlink_target.find('\0') != std::string_view::npos)
+        return Error(ErrorCode::kInvalidArgument, "symlink target");
+      return OkStatus();
+    case S_IFREG:
+    case S_IFDIR:
+    case S_IFCHR:
+    case S_IFBLK:
+    case S_IFIFO:
+    case S_IFSOCK:
+      return OkStatus();
+    default:
+      return Error(ErrorCode::kInvalidArgument, "type of a new inode");
+  }
+}
+
+InodeRecord RecordOfNew(const NewInode& inode, std::string_view symlink_target) {
+  InodeRecord record;
+  record.mode = inode.mode;
+  record.uid = inode.uid;
+  record.gid = inode.gid;
+  record.link_count = 1;
+  if (S_ISCHR(inode.mode) || S_ISBLK(inode.mode)) record.rdev = inode.rdev;
+  record.size_bytes = symlink_target.size();
+  record.symlink_target = symlink_target;
+  record.atime = record.mtime = record.ctime = record.btime = Now();
+  return record;
+}
+
+// What a new inode takes from its directory, and the directory from it.
+Status Attach(InodeRecord& directory, InodeId directory_id, InodeRecord& inode) {
+  if ((directory.mode & S_ISGID) != 0) {
+    inode.gid = directory.gid;
+    if (S_ISDIR(inode.mode)) inode.mode |= S_ISGID;
+  }
+  if (S_ISDIR(inode.mode)) {
+    if (directory.link_count == kLinkCountMax)
+      return Error(ErrorCode::kTooManyLinks, StrCat("directory ", directory_id));
+    ++directory.link_count;
+    inode.link_count = 2;
+    inode.parent = directory_id;
+  }
+  ++directory.size_bytes;
+  directory.mtime = directory.ctime = inode.ctime;
+  return OkStatus();
+}
+
+}  // namespace
+
+Status CheckLiveDirectory(const InodeRecord& record, InodeId id) {
+  if (!IsDirectoryMode(record.mode))
+    return Error(ErrorCode::kNotDirectory, StrCat("inode ", id));
+  if (record.link_count == 0) return Error(ErrorCode::kNotFound, StrCat("directory ", id));
+  return OkStatus();
+}
+
+Status CheckMayAddEntry(const InodeRecord& directory) {
+  if ((directory.flags & kInodeImmutable) != 0)
+    return Error(ErrorCode::kNotPermitted, "immutable directory");
+  return OkStatus();
+}
+
+Status CheckMayRemoveEntry(const InodeRecord& directory, const InodeRecord& target) {
+  if (((directory.flags | target.flags) & (kInodeImmutable | kInodeAppendOnly)) != 0)
+    return Error(ErrorCode::kNotPermitted, "immutable or append-only");
+  return OkStatus();
+}
+
+Names::Names(const NamesContext& context)
+    : core_(*context.core),
+      numbers_(*context.numbers),
+      count_(*context.count),
+      reaper_(*context.reaper),
+      attributes_(*context.attributes),
+      dentries_(*context.core->store, context.name_hash_key) {}
+
+Result<InodeRef> Names::GetDirectory(InodeId id) {
+  TRY_ASSIGN(InodeRef directory, core_.inodes->Get(id));
+  SharedLock lock(directory->mutex);
+  TRY(CheckLiveDirectory(directory->record, id));
+  return directory;
+}
+
+Result<InodeStat> Names::StatOf(const InodeRef& inode) {
+  SharedLock lock(inode->mutex);
+  return InodeStat{inode->id, inode->record};
+}
+
+Result<std::optional<FoundEntry>> Names::FindLocked(Inode& directory,
+                                                    std::string_view name) {
+  SharedLock lock(directory.mutex);
+  TRY(CheckLiveDirectory(directory.record, directory.id));
+  return dentries_.Find(directory.id, name);
+}
+
+Result<InodeRef> Names::GetTarget(InodeId directory, const FoundEntry& entry) {
+  Result<InodeRef> inode = core_.inodes->Get(entry.record.inode);
+  if (!inode.Is(ErrorCode::kStale)) return inode;
+  // Gone since the entry was read, or damage.
+  TRY_ASSIGN(auto value, core_.store->Get(DentryKey(directory, entry.cookie)));
+  if (value) {
+    TRY_ASSIGN(const DentryRecord record, DecodeDentryAt(directory, entry.cookie, *value));
+    if (record.inode == entry.record.inode)
+      return Error(ErrorCode::kCorrupt, StrCat("directory ", directory, ", entry ",
+                                               entry.cookie, ": inode ", record.inode,
+                                               " is missing"));
+  }
+  return InodeRef();
+}
+
+Result<InodeStat> Names::Lookup(InodeId directory_id, std::string_view name) {
+  TRY(CheckName(name));
+  TRY_ASSIGN(InodeRef directory, core_.inodes->Get(directory_id));
+  InodeRef inode;
+  {
+    // The entry keeps its inode alive until the look-up has been counted.
+    SharedLock lock(directory->mutex);
+    TRY(CheckLiveDirectory(directory->record, directory_id));
+    TRY_ASSIGN(std::optional<FoundEntry> entry, dentries_.Find(directory_id, name));
+    if (!entry) return Error(ErrorCode::kNotFound, "entry");
+    TRY_ASSIGN(inode, GetTarget(directory_id, *entry));
+    CHECK(inode != nullptr, "an entry changed under its directory's lock");
+    core_.inodes->AddLookup(inode->id);
+  }
+  return StatOf(inode);
+}
+
+Result<InodeStat> Names::LookupParent(InodeId directory_id) {
+  TRY_ASSIGN(InodeRef directory, core_.inodes->Get(directory_id));
+  InodeId parent;
+  {
+    SharedLock lock(directory->mutex);
+    TRY(CheckLiveDirectory(directory->record, directory_id));
+    parent = directory->record.parent;
+  }
+  return LookupById(parent);
+}
+
+Result<InodeStat> Names::LookupById(InodeId id) {
+  TRY_ASSIGN(InodeRef inode, core_.inodes->Get(id));
+  SharedLock lock(inode->mutex);
+  if (inode->reaped) return Error(ErrorCode::kStale, StrCat("inode ", id));
+  core_.inodes->AddLookup(id);
+  return InodeStat{id, inode->record};
+}
+
+Result<InodeStat> Names::Create(InodeId directory_id, std::string_view name,
+                                const NewInode& inode, std::string_view symlink_target) {
+  TRY(CheckName(name));
+  TRY(CheckNewInode(inode, symlink_target));
+  TRY_ASSIGN(InodeRef directory, core_.inodes->Get(directory_id));
+  TRY(core_.store->AdmitGrowth(kNamesBatchBytesMax + symlink_target.size()));
+  TRY_ASSIGN(const InodeId id, numbers_.Take());
+  InodeRecord record = RecordOfNew(inode, symlink_target);
+  {
+    ExclusiveLock lock(directory->mutex);
+    TRY(CheckLiveDirectory(directory->record, directory_id));
+    TRY_ASSIGN(const NamePlaces places, dentries_.FindPlaces(directory_id, name));
+    if (places.entry) return Error(ErrorCode::kExists, "entry");
+    TRY(CheckMayAddEntry(directory->record));
+    if (!places.free_cookie)
+      return Error(ErrorCode::kNoSpace, "places for names of one hash");
+    InodeRecord changed = directory->record;
+    TRY(Attach(changed, directory_id, record));
+
+    Transaction transaction;
+    transaction.PutInode(id, record);
+    transaction.batch().Put(
+        DentryKey(directory_id, *places.free_cookie),
+        EncodeDentry({std::string(name), id, EntryTypeOf(record.mode)}));
+    transaction.PutInode(directory_id, changed);
+    TRY(core_.committer->Apply(std::move(transaction)));
+    directory->record = std::move(changed);
+    core_.inodes->Insert(id, record);
+    core_.inodes->AddLookup(id);
+  }
+  count_.Add();
+  core_.counters.created_count.fetch_add(1, std::memory_order_relaxed);
+  TRY(core_.committer->CommitIfSync());
+  return InodeStat{id, std::move(record)};
+}
+
+Result<InodeStat> Names::CreateTemporary(const NewInode& inode) {
+  TRY(CheckNewInode(inode, {}));
+  if (!S_ISREG(inode.mode))
+    return Error(ErrorCode::kInvalidArgument, "type of a temporary inode");
+  TRY(core_.store->AdmitGrowth(kNamesBatchBytesMax));
+  TRY_ASSIGN(const InodeId id, numbers_.Take());
+  InodeRecord record = RecordOfNew(inode, {});
+  record.link_count = 0;
+  Transaction transaction;
+  transaction.PutInode(id, record);
+  transaction.batch().Put(OrphanKey(id), "");
+  TRY(core_.committer->Apply(std::move(transaction)));
+  core_.inodes->Insert(id, record);
+  core_.inodes->AddLookup(id);
+  reaper_.Add(id, OrphanKind::kTemporary);
+  count_.Add();
+  core_.counters.created_count.fetch_add(1, std::memory_order_relaxed);
+  TRY(core_.committer->CommitIfSync());
+  return InodeStat{id, std::move(record)};
+}
+
+Result<InodeStat> Names::Link(InodeId id, InodeId directory_id, std::string_view name) {
+  TRY(CheckName(name));
+  TRY_ASSIGN(InodeRef directory, GetDirectory(directory_id));
+  TRY_ASSIGN(InodeRef inode, core_.inodes->Get(id));
+  TRY(core_.store->AdmitGrowth(kNamesBatchBytesMax));
+  InodeRecord record;
+  {
+    InodeLocks locks({directory.get(), inode.get()});
+    TRY(CheckLiveDirectory(directory->record, directory_id));
+    record = inode->record;
+    if (IsDirectoryMode(record.mode))
+      return Error(ErrorCode::kNotPermitted, "link to a directory");
+    if (inode->reaped || (record.link_count == 0 && !reaper_.IsTemporary(id)))
+      return Error(ErrorCode::kNotFound, StrCat("inode ", id, " is unlinked"));
+    TRY_ASSIGN(const NamePlaces places, dentries_.FindPlaces(directory_id, name));
+    if (places.entry) return Error(ErrorCode::kExists, "entry");
+    TRY(CheckMayAddEntry(directory->record));
+    if ((record.flags & (kInodeImmutable | kInodeAppendOnly)) != 0)
+      return Error(ErrorCode::kNotPermitted, "immutable or append-only");
+    if (record.link_count == kLinkCountMax)
+      return Error(ErrorCode::kTooManyLinks, StrCat("inode ", id));
+    if (!places.free_cookie)
+      return Error(ErrorCode::kNoSpace, "places for names of one hash");
+
+    const bool was_temporary = record.link_count == 0;
+    ++record.link_count;
+    record.ctime = Now();
+    InodeRecord changed = directory->record;
+    ++changed.size_bytes;
+    changed.mtime = changed.ctime = record.ctime;
+    Transaction transaction;
+    transaction.PutInode(id, record);
+    transaction.batch().Put(
+        DentryKey(directory_id, *places.free_cookie),
+        EncodeDentry({std::string(name), id, EntryTypeOf(record.mode)}));
+    transaction.PutInode(directory_id, changed);
+    if (was_temporary) transaction.batch().Delete(OrphanKey(id));
+    TRY(core_.committer->Apply(std::move(transaction)));
+    directory->record = std::move(changed);
+    inode->record = record;
+    core_.inodes->AddLookup(id);
+    if (was_temporary) reaper_.Remove(id);
+  }
+  TRY(core_.committer->CommitIfSync());
+  return InodeStat{id, std::move(record)};
+}
+
+Status Names::ReadDirectory(InodeId directory_id, uint64_t cookie,
+                            const std::function<bool(const DirectoryEntry&)>& visit) {
+  TRY_ASSIGN(InodeRef directory, core_.inodes->Get(directory_id));
+  InodeId parent;
+  std::unique_ptr<Cursor> cursor;
+  const std::string first =
+      DentryKey(directory_id, std::max(cookie < UINT64_MAX ? cookie + 1 : cookie, kCookieMin));
+  {
+    SharedLock lock(directory->mutex);
+    if (!directory->is_directory())
+      return Error(ErrorCode::kNotDirectory, StrCat("inode ", directory_id));
+    // A removed directory has no entries, not even "." and "..".
+    if (directory->record.link_count == 0) return OkStatus();
+    parent = directory->record.parent;
+    cursor = core_.store->NewCursor(first, DentryKeys(directory_id).last);
+  }
+  if (cookie == 0) attributes_.Accessed(directory);
+  if (cookie < kSelfCookie && !visit({".", directory_id, S_IFDIR >> 12, kSelfCookie}))
+    return OkStatus();
+  if (cookie < kParentCookie && !visit({"..", parent, S_IFDIR >> 12, kParentCookie}))
+    return OkStatus();
+  for (cursor->Seek(first); cursor->valid(); cursor->Next()) {
+    TRY_ASSIGN(const ParsedKey key, ParseKey(cursor->key()));
+    TRY_ASSIGN(const DentryRecord record,
+               DecodeDentryAt(directory_id, key.position, cursor->value()));
+    if (!visit({record.name, record.inode, record.type, key.position})) return OkStatus();
+  }
+  return cursor->status();
+}
+
+}  // namespace cofs

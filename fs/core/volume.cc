@@ -1,0 +1,213 @@
+// Volume: what is asked of it goes to the part that does it.
+#include "fs/core/volume.h"
+
+#include "base/check.h"
+#include "fs/core/volume_parts.h"
+
+namespace cofs {
+
+VolumeUsage Volume::usage() const {
+  VolumeUsage usage;
+  usage.space = core_.space->usage();
+  usage.store = core_.store->usage();
+  usage.inodes_used = parts_->count.value();
+  usage.inodes_cached = core_.inodes->inode_count();
+  usage.inodes_looked_up = core_.inodes->lookup_count();
+  usage.read_only = core_.committer->read_only();
+  {
+    MutexLock lock(parts_->failure_mutex);
+    usage.read_only_reason = parts_->read_only_reason;
+  }
+  if (core_.copies != nullptr) usage.copies = core_.copies->totals();
+  return usage;
+}
+
+// ---- names ----
+
+Result<InodeStat> Volume::Lookup(InodeId directory, std::string_view name) {
+  return parts_->names->Lookup(directory, name);
+}
+
+Result<InodeStat> Volume::LookupParent(InodeId directory) {
+  return parts_->names->LookupParent(directory);
+}
+
+Result<InodeStat> Volume::LookupById(InodeId id) { return parts_->names->LookupById(id); }
+
+Result<InodeStat> Volume::Create(InodeId directory, std::string_view name,
+                                 const NewInode& inode) {
+  if ((inode.mode & 0170000) == 0120000)
+    return Error(ErrorCode::kInvalidArgument, "symlink without a target");
+  return parts_->names->Create(directory, name, inode);
+}
+
+Result<InodeStat> Volume::MakeSymlink(InodeId directory, std::string_view name,
+                                      std::string_view target, const NewInode& inode) {
+  NewInode symlink = inode;
+  symlink.mode = 0120777;
+  return parts_->names->Create(directory, name, symlink, target);
+}
+
+Result<InodeStat> Volume::CreateTemporary(const NewInode& inode) {
+  return parts_->names->CreateTemporary(inode);
+}
+
+Result<InodeStat> Volume::Link(InodeId inode, InodeId directory, std::string_view name) {
+  return parts_->names->Link(inode, directory, name);
+}
+
+Status Volume::Unlink(InodeId directory, std::string_view name) {
+  return parts_->names->Unlink(directory, name);
+}
+
+Status Volume::RemoveDirectory(InodeId directory, std::string_view name) {
+  return parts_->names->RemoveDirectory(directory, name);
+}
+
+Status Volume::Rename(InodeId from_directory, std::string_view from_name,
+                      InodeId to_directory, std::string_view to_name, RenameMode mode) {
+  return parts_->names->Rename(from_directory, from_name, to_directory, to_name, mode);
+}
+
+Result<std::string> Volume::ReadLink(InodeId inode) {
+  return parts_->attributes->ReadLink(inode);
+}
+
+Status Volume::ReadDirectory(InodeId directory, uint64_t cookie,
+                             const std::function<bool(const DirectoryEntry&)>& visit) {
+  return parts_->names->ReadDirectory(directory, cookie, visit);
+}
+
+void Volume::Forget(InodeId inode, uint64_t count) {
+  if (core_.inodes->Forget(inode, count)) parts_->reaper->Forgotten(inode);
+}
+
+// ---- attributes ----
+
+Result<InodeStat> Volume::GetAttributes(InodeId inode) {
+  return parts_->attributes->Get(inode);
+}
+
+Result<InodeStat> Volume::SetAttributes(InodeId inode, const AttributeChange& change) {
+  return parts_->attributes->Set(inode, change);
+}
+
+Result<std::string> Volume::GetXattr(InodeId inode, std::string_view name) {
+  return parts_->xattrs->Get(inode, name);
+}
+
+Status Volume::SetXattr(InodeId inode, std::string_view name, std::string_view value,
+                        XattrMode mode) {
+  return parts_->xattrs->Set(inode, name, value, mode);
+}
+
+Status Volume::RemoveXattr(InodeId inode, std::string_view name) {
+  return parts_->xattrs->Remove(inode, name);
+}
+
+Result<std::vector<std::string>> Volume::ListXattrs(InodeId inode) {
+  return parts_->xattrs->List(inode);
+}
+
+// ---- data ----
+
+Result<InodeRef> Volume::UseFile(InodeId id) {
+  TRY_ASSIGN(InodeRef inode, core_.inodes->Get(id));
+  SharedLock lock(inode->mutex);
+  if (inode->reaped) return Error(ErrorCode::kStale, StrCat("inode ", id));
+  if (inode->is_directory()) return Error(ErrorCode::kIsDirectory, StrCat("inode ", id));
+  if (!inode->is_regular())
+    return Error(ErrorCode::kInvalidArgument, StrCat("inode ", id, " is no regular file"));
+  return inode;
+}
+
+Result<InodeRef> Volume::UseFileToChange(InodeId id) {
+  if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "change");
+  TRY_ASSIGN(InodeRef inode, UseFile(id));
+  SharedLock lock(inode->mutex);
+  if ((inode->record.flags & (kInodeImmutable | kInodeAppendOnly)) != 0)
+    return Error(ErrorCode::kNotPermitted, StrCat("inode ", id));
+  return inode;
+}
+
+Result<std::span<const char>> Volume::Read(InodeId id, FileOffset offset,
+                                           uint64_t length_bytes, AlignedBuffer& buffer) {
+  TRY_ASSIGN(const InodeRef inode, UseFile(id));
+  auto data = parts_->data->Read(inode, offset, length_bytes, buffer);
+  if (data.ok()) parts_->attributes->Accessed(inode);
+  return data;
+}
+
+// Immutable and append-only files are for the one who opens them to write: pages that
+// were dirty before the flag was set must still come home.
+Status Volume::Write(InodeId id, FileOffset offset, std::span<const char> data,
+                     WriteOptions options) {
+  if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "write");
+  TRY_ASSIGN(const InodeRef inode, UseFile(id));
+  if (options.kill_privileges) TRY(parts_->attributes->KillPrivileges(inode));
+  TRY(parts_->data->Write(inode, offset, data, options));
+  return core_.committer->CommitIfSync();
+}
+
+Status Volume::Allocate(InodeId id, int mode, FileOffset offset, uint64_t length_bytes) {
+  TRY_ASSIGN(const InodeRef inode, UseFileToChange(id));
+  TRY(parts_->data->Allocate(inode, mode, offset, length_bytes));
+  return core_.committer->CommitIfSync();
+}
+
+Result<FileOffset> Volume::Seek(InodeId id, FileOffset offset, int whence) {
+  TRY_ASSIGN(const InodeRef inode, UseFile(id));
+  return parts_->data->Seek(inode, offset, whence);
+}
+
+Result<std::vector<Extent>> Volume::Map(InodeId id, FileOffset begin, FileOffset end,
+                                        size_t count_max) {
+  TRY_ASSIGN(const InodeRef inode, UseFile(id));
+  return parts_->data->Map(inode, begin, end, count_max);
+}
+
+Result<uint64_t> Volume::Copy(InodeId source, FileOffset source_offset, InodeId destination,
+                              FileOffset destination_offset, uint64_t length_bytes,
+                              std::function<bool()> interrupted) {
+  TRY_ASSIGN(InodeRef from, UseFile(source));
+  TRY_ASSIGN(InodeRef to, UseFileToChange(destination));
+  const InodeRef read = from;
+  const CopyRangeRequest request{std::move(from), source_offset,      std::move(to),
+                                 destination_offset, length_bytes, std::move(interrupted)};
+  Result<uint64_t> copied = parts_->copy_range->Copy(request);
+  if (!copied.ok()) return copied;
+  parts_->attributes->Accessed(read);
+  TRY(core_.committer->CommitIfSync());
+  return copied;
+}
+
+Status Volume::Clone(InodeId source, FileOffset source_offset, InodeId destination,
+                     FileOffset destination_offset, uint64_t length_bytes) {
+  TRY_ASSIGN(InodeRef from, UseFile(source));
+  TRY_ASSIGN(InodeRef to, UseFileToChange(destination));
+  TRY(parts_->copy_range->Clone({std::move(from), source_offset, std::move(to),
+                                 destination_offset, length_bytes, {}}));
+  return core_.committer->CommitIfSync();
+}
+
+// ---- durability ----
+
+Status Volume::Sync(InodeId /*inode*/) { return SyncAll(); }
+
+Status Volume::SyncAll() {
+  if (core_.options.read_only) return OkStatus();
+  return core_.committer->Commit();
+}
+
+Result<uint64_t> Volume::Trim(DeviceOffset begin, DeviceOffset end,
+                              uint64_t minimum_bytes) {
+  if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "trim");
+  return core_.space->Trim(begin, end, minimum_bytes);
+}
+
+Status Volume::DrainRemoved() {
+  TRY(parts_->reaper->Drain());
+  return core_.committer->Commit();
+}
+
+}  // namespace cofs

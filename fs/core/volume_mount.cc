@@ -1,0 +1,208 @@
+// Volume: mounting and unmounting.
+#include <cstring>
+
+#include "base/aligned_buffer.h"
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "fs/core/recovery.h"
+#include "fs/core/volume_parts.h"
+
+namespace cofs {
+namespace {
+
+// Of VolumeOptions::cache_bytes: the store's blocks serve look-ups of names, extents
+// and checksums; an inode in memory only saves one of these, and costs about 1 KiB
+// with its locks, its table entries and a few extents.
+constexpr uint64_t kStoreCacheParts = 3;
+constexpr uint64_t kCacheParts = 4;
+constexpr uint64_t kInodeBytesEstimate = 1024;
+
+Status CheckFeatures(const Superblock& superblock, bool read_only) {
+  const uint64_t unknown = superblock.ro_compat & ~kKnownRoCompat;
+  if (read_only || unknown == 0) return OkStatus();
+  return Error(ErrorCode::kUnsupportedFormat,
+               StrCat("features ", unknown, " allow only a read-only mount"));
+}
+
+}  // namespace
+
+Volume::Volume() : parts_(std::make_unique<Parts>(core_)) {}
+Volume::~Volume() = default;
+
+Result<std::unique_ptr<Volume>> Volume::Mount(std::unique_ptr<BlockDevice> device,
+                                              VolumeOptions options) {
+  const std::string path = device->geometry().path;
+  std::unique_ptr<Volume> volume(new Volume);
+  volume->core_.options = options;
+  Parts& parts = *volume->parts_;
+  Status status = parts.OpenStore(std::move(device));
+  if (status.ok()) status = parts.RecoverFreeSpace();
+  if (status.ok()) status = parts.StartServices();
+  if (!status.ok()) return status.error().Within(path);
+  volume->superblock_ = parts.slots->current();
+  return volume;
+}
+
+Status Volume::Parts::OpenStore(std::unique_ptr<BlockDevice> volume_device) {
+  device = std::move(volume_device);
+  core.device = device.get();
+  const bool read_only = core.options.read_only;
+  if (!read_only && device->geometry().is_read_only)
+    return Error(ErrorCode::kReadOnly, "the device is read-only");
+  TRY_ASSIGN(slots, SuperblockSlots::Load(*device));
+  core.slots = slots.get();
+  TRY(CheckFeatures(slots->current(), read_only));
+  StoreOptions options;
+  options.read_only = read_only;
+  options.cache_bytes = core.options.cache_bytes / kCacheParts * kStoreCacheParts;
+  options.on_failure = [this](const Error& error) { OnStoreFailure(error); };
+  TRY_ASSIGN(store, Store::Open(*device, *slots, std::move(options)));
+  core.store = store.get();
+  return OkStatus();
+}
+
+Status Volume::Parts::RecoverFreeSpace() {
+  const Superblock superblock = slots->current();
+  const bool read_only = core.options.read_only;
+  TRY_ASSIGN(const InodeId counter, InodeNumbers::ReadCounter(*store));
+  Result<RecoveredSpace> recovered = RecoverSpace(*device, *store, superblock, counter);
+  if (!recovered.ok()) {
+    const Error error = recovered.error().Within("the free space can't be found");
+    if (!read_only) return error.Within("mount it read-only, or run fsck.cofs");
+    // Nothing is allocated: what can be read may be read.
+    LogWarning(error.ToString());
+    recovered = RecoveredSpace{std::make_unique<Allocator>(superblock.volume_bytes), {}};
+  }
+  if (recovered->inode_count) {
+    count.Set(*recovered->inode_count);
+  } else {
+    count.StartCounting(*store);
+  }
+  Space::Options options;
+  options.discard = core.options.discard && !read_only;
+  options.commit = [this] { return committer->Commit(); };
+  space = std::make_unique<Space>(*device, std::move(recovered->allocator),
+                                  std::move(options));
+  core.space = space.get();
+  space->OnFirstAllocation([this] { return ClearCleanFlag(); });
+  return OkStatus();
+}
+
+Status Volume::Parts::StartServices() {
+  const bool read_only = core.options.read_only;
+  Committer::Options options;
+  options.interval_ms = core.options.commit_interval_ms;
+  options.sync = core.options.sync;
+  options.before_first_free = [this] { return ClearCleanFlag(); };
+  options.on_failure = [this](const Error& error) {
+    MutexLock lock(failure_mutex);
+    read_only_reason = error.ToString();
+  };
+  committer = std::make_unique<Committer>(*store, *space, std::move(options));
+  core.committer = committer.get();
+  if (read_only) committer->LatchReadOnly();
+  failure_target.store(committer.get());
+  {
+    MutexLock lock(failure_mutex);
+    if (early_failure) return *early_failure;
+  }
+  inodes = std::make_unique<InodeTable>(
+      *store, core.options.cache_bytes / kCacheParts / kInodeBytesEstimate);
+  core.inodes = inodes.get();
+  shared_blocks = std::make_unique<SharedBlocks>(*store);
+  core.shared_blocks = shared_blocks.get();
+  data = std::make_unique<FileData>(core);
+  copy_range = std::make_unique<CopyRange>(core);
+  attributes = std::make_unique<Attributes>(core, *data);
+  xattrs = std::make_unique<Xattrs>(core);
+  numbers = std::make_unique<InodeNumbers>(*store, *committer);
+  TRY(numbers->Load());
+  reaper = std::make_unique<Reaper>(core, *data, count);
+  names = std::make_unique<Names>(NamesContext{&core, numbers.get(), &count, reaper.get(),
+                                               attributes.get(),
+                                               slots->current().name_hash_key});
+  TRY_ASSIGN(const InodeRef root, inodes->Get(kRootInode));
+  {
+    SharedLock lock(root->mutex);
+    TRY(CheckLiveDirectory(root->record, kRootInode));
+  }
+  if (read_only) return OkStatus();
+
+  // Nothing here needs free space of the volume: a full one can be mounted.
+  TRY(numbers->TakeFirstLease());
+  TRY(committer->Commit());
+  TRY_ASSIGN(copies, CopyEngine::Create(*device, {}));
+  core.copies = copies.get();
+  TRY(reaper->LoadOrphans());
+  store->StartGrowing(space.get());
+  committer->StartBackground();
+  reaper->Start();
+  return OkStatus();
+}
+
+Status Volume::Parts::ClearCleanFlag() {
+  MutexLock lock(clean_mutex);
+  if (!slots->current().clean) return OkStatus();
+  Status updated = slots->Update([](Superblock& superblock) {
+    superblock.clean = false;
+    superblock.allocator_image = {};
+    superblock.allocator_image_crc32c = 0;
+  });
+  // Which of the two superblocks the device holds is not known then.
+  if (!updated.ok()) committer->Fail(updated.error());
+  return updated;
+}
+
+void Volume::Parts::OnStoreFailure(const Error& error) {
+  if (Committer* target = failure_target.load()) return target->Fail(error);
+  MutexLock lock(failure_mutex);
+  early_failure = error;
+}
+
+void Volume::Parts::TearDown() {
+  count.Stop();
+  if (reaper != nullptr) reaper->Stop();
+  if (committer != nullptr) committer->StopBackground();
+  store.reset();
+}
+
+Status Volume::Parts::WriteAllocatorImage() {
+  const Superblock superblock = slots->current();
+  if (superblock.clean && !space->changed()) return OkStatus();
+  DeviceRange place;
+  uint32_t crc32c = 0;
+  Result<std::string> image = space->EncodeImage();
+  if (image.ok()) {
+    if (const auto found = space->FindPlaceForImage(image->size())) {
+      AlignedBuffer buffer(image->size());
+      std::memcpy(buffer.data(), image->data(), image->size());
+      TRY(device->Write(found->offset, buffer.span()));
+      place = *found;
+      crc32c = Crc32c(buffer.data(), buffer.size_bytes());
+    }
+  } else if (!image.Is(ErrorCode::kBusy)) {
+    return std::move(image).error();
+  }
+  // Without an image the next mount rebuilds the free space.
+  return slots->Update([&](Superblock& next) {
+    next.clean = true;
+    next.allocator_image = place;
+    next.allocator_image_crc32c = crc32c;
+  });
+}
+
+Status Volume::Unmount() {
+  Parts& parts = *parts_;
+  parts.count.Stop();
+  parts.reaper->Stop();
+  parts.committer->StopBackground();
+  Status status = OkStatus();
+  if (!core_.options.read_only) status = parts.committer->Commit();
+  if (status.ok()) status = parts.store->Close();
+  if (status.ok() && !core_.options.read_only) status = parts.WriteAllocatorImage();
+  parts.TearDown();
+  return status;
+}
+
+}  // namespace cofs

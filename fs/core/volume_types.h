@@ -1,0 +1,61 @@
+// What goes in and out of a Volume.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "copy_engine/copy_engine.h"
+#include "extent_map/records.h"
+#include "extent_map/store/store.h"
+#include "fs/core/space.h"
+
+namespace cofs {
+
+struct InodeStat {
+  InodeId id;
+  InodeRecord record;
+};
+
+struct NewInode {
+  uint32_t mode = 0;  // with the type; S_IFDIR and S_IFREG too
+  uint32_t uid = 0, gid = 0;  // of the caller; set-group-ID directories are honoured
+  uint32_t rdev = 0;
+};
+
+// Which attributes to change. Unset: unchanged.
+struct AttributeChange {
+  std::optional<uint32_t> mode;  // permission bits
+  std::optional<uint32_t> uid, gid;
+  std::optional<uint64_t> size_bytes;
+  std::optional<Timestamp> atime, mtime, ctime;
+  // kInodeImmutable, kInodeAppendOnly and kInodeNoDump, as they shall be (chattr).
+  std::optional<uint32_t> flags;
+  bool kill_privileges = false;  // as a write by an unprivileged caller does
+};
+
+enum class RenameMode : uint8_t { kReplace, kNoReplace, kExchange };
+enum class XattrMode : uint8_t { kSet, kCreate, kReplace };
+
+struct DirectoryEntry {
+  std::string_view name;
+  InodeId inode;
+  uint8_t type = 0;     // DT_*
+  uint64_t cookie = 0;  // pass it to go on behind this entry
+};
+
+struct VolumeUsage {
+  SpaceUsage space;
+  StoreUsage store;
+  // Of a volume that was unmounted cleanly: what has been counted so far by a thread
+  // that starts with the mount.
+  uint64_t inodes_used = 0;
+  size_t inodes_cached = 0;
+  uint64_t inodes_looked_up = 0;
+  bool read_only = false;
+  std::string read_only_reason;  // empty when mounted so
+  CopyTotals copies;
+};
+
+}  // namespace cofs

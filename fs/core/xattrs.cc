@@ -1,0 +1,128 @@
+#include "fs/core/xattrs.h"
+
+#include "base/check.h"
+#include "fs/core/inode_table.h"
+
+namespace cofs {
+namespace {
+
+Status CheckXattrName(std::string_view name) {
+  if (name.empty() || name.size() > kXattrNameBytesMax)
+    return Error(ErrorCode::kOutOfRange, "name of an attribute");
+  if (name.find('\0') != std::string_view::npos)
+    return Error(ErrorCode::kInvalidArgument, "name of an attribute");
+  for (std::string_view prefix : {"user.", "trusted.", "security."}) {
+    if (!name.starts_with(prefix)) continue;
+    if (name.size() == prefix.size())
+      return Error(ErrorCode::kInvalidArgument, "name of an attribute");
+    return OkStatus();
+  }
+  return Error(ErrorCode::kNotSupported, "kind of attribute");
+}
+
+Error NoAttribute(InodeId id) { return Error(ErrorCode::kNoAttribute, StrCat("inode ", id)); }
+Error Stale(InodeId id) { return Error(ErrorCode::kStale, StrCat("inode ", id)); }
+
+bool MayHaveXattrs(const InodeRecord& record) { return (record.flags & kInodeHasXattr) != 0; }
+
+Status CheckMayChange(const InodeRecord& record, InodeId id) {
+  if ((record.flags & (kInodeImmutable | kInodeAppendOnly)) != 0)
+    return Error(ErrorCode::kNotPermitted, StrCat("inode ", id));
+  return OkStatus();
+}
+
+Result<bool> HasOtherThan(const Store& store, InodeId id, std::string_view key) {
+  const KeyRange range = XattrKeys(id);
+  const auto cursor = store.NewCursor(range.first, range.last);
+  for (cursor->Seek(range.first); cursor->valid(); cursor->Next())
+    if (cursor->key() != key) return true;
+  TRY(cursor->status());
+  return false;
+}
+
+}  // namespace
+
+Result<std::string> Xattrs::Get(InodeId id, std::string_view name) {
+  TRY(CheckXattrName(name));
+  TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
+  SharedLock lock(inode->mutex);
+  if (inode->reaped) return Stale(id);
+  if (!MayHaveXattrs(inode->record)) return NoAttribute(id);
+  TRY_ASSIGN(std::optional<std::string> value, core_.store->Get(XattrKey(id, name)));
+  if (!value) return NoAttribute(id);
+  return std::move(*value);
+}
+
+Status Xattrs::Set(InodeId id, std::string_view name, std::string_view value,
+                   XattrMode mode) {
+  TRY(CheckXattrName(name));
+  if (value.size() > kXattrValueBytesMax)
+    return Error(ErrorCode::kTooBig, "value of an attribute");
+  TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
+  TRY(core_.store->AdmitGrowth(1024 + value.size()));
+  {
+    ExclusiveLock lock(inode->mutex);
+    if (inode->reaped) return Stale(id);
+    TRY(CheckMayChange(inode->record, id));
+    const std::string key = XattrKey(id, name);
+    if (mode != XattrMode::kSet) {
+      std::optional<std::string> old;
+      if (MayHaveXattrs(inode->record)) {
+        TRY_ASSIGN(old, core_.store->Get(key));
+      }
+      if (mode == XattrMode::kCreate && old) return Error(ErrorCode::kExists, "attribute");
+      if (mode == XattrMode::kReplace && !old) return NoAttribute(id);
+    }
+    InodeRecord record = inode->record;
+    record.flags |= kInodeHasXattr;
+    record.ctime = Now();
+    Transaction transaction;
+    transaction.batch().Put(key, value);
+    transaction.PutInode(id, record);
+    TRY(core_.committer->Apply(std::move(transaction)));
+    inode->record = std::move(record);
+  }
+  return core_.committer->CommitIfSync();
+}
+
+Status Xattrs::Remove(InodeId id, std::string_view name) {
+  TRY(CheckXattrName(name));
+  TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
+  {
+    ExclusiveLock lock(inode->mutex);
+    if (inode->reaped) return Stale(id);
+    TRY(CheckMayChange(inode->record, id));
+    if (!MayHaveXattrs(inode->record)) return NoAttribute(id);
+    const std::string key = XattrKey(id, name);
+    TRY_ASSIGN(const std::optional<std::string> old, core_.store->Get(key));
+    if (!old) return NoAttribute(id);
+    TRY_ASSIGN(const bool has_others, HasOtherThan(*core_.store, id, key));
+    InodeRecord record = inode->record;
+    if (!has_others) record.flags &= ~kInodeHasXattr;
+    record.ctime = Now();
+    Transaction transaction;
+    transaction.batch().Delete(key);
+    transaction.PutInode(id, record);
+    TRY(core_.committer->Apply(std::move(transaction)));
+    inode->record = std::move(record);
+  }
+  return core_.committer->CommitIfSync();
+}
+
+Result<std::vector<std::string>> Xattrs::List(InodeId id) {
+  TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
+  SharedLock lock(inode->mutex);
+  if (inode->reaped) return Stale(id);
+  std::vector<std::string> names;
+  if (!MayHaveXattrs(inode->record)) return names;
+  const KeyRange range = XattrKeys(id);
+  const auto cursor = core_.store->NewCursor(range.first, range.last);
+  for (cursor->Seek(range.first); cursor->valid(); cursor->Next()) {
+    TRY_ASSIGN(ParsedKey key, ParseKey(cursor->key()));
+    names.push_back(std::move(key.xattr_name));
+  }
+  TRY(cursor->status());
+  return names;
+}
+
+}  // namespace cofs
