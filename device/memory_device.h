@@ -27,9 +27,9 @@ class MemoryDevice : public BlockDevice {
   struct Options {
     std::string path = "memory";
     // Set: copy_limits() and Copy() work. Limits are enforced.
-    std::optional<DeviceCopyLimits> copy_limits;
+    std::optional<DeviceCopyLimits> copy_limits{};
     // Set: queues carry operations out in a random order (software_queue.h).
-    std::optional<uint64_t> queue_shuffle_seed;
+    std::optional<uint64_t> queue_shuffle_seed{};
   };
   // `size_bytes` is rounded down to whole blocks.
   explicit MemoryDevice(uint64_t size_bytes);
