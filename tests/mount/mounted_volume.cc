@@ -1,0 +1,276 @@
+#include "tests/mount/mounted_volume.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+#include <system_error>
+
+#include "tests/mount/file_io.h"
+
+namespace cofs {
+namespace {
+
+constexpr const char* kDirOn = "COFS_TEST_DIR_ON";
+constexpr uint64_t kMemoryForImages = uint64_t{8} << 30;
+constexpr size_t kLogTail = 16 << 10;
+
+[[noreturn]] void ThrowErrno(const std::string& what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
+// Memory is faster, when there is plenty.
+std::string ImageDirectory() {
+  if (const char* directory = getenv("COFS_TEST_IMAGE_DIR")) return directory;
+  struct statvfs room;
+  const auto available = static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) *
+                         static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (available >= kMemoryForImages && statvfs("/dev/shm", &room) == 0 &&
+      room.f_bavail * room.f_frsize >= kMemoryForImages)
+    return "/dev/shm";
+  const char* directory = getenv("TMPDIR");
+  return directory ? directory : "/tmp";
+}
+
+std::string MakeTemporaryDirectory(const std::string& parent) {
+  std::string path = parent + "/cofs-mount-test-XXXXXX";
+  if (mkdtemp(path.data()) == nullptr) ThrowErrno(path);
+  return path;
+}
+
+std::string ReadLog(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return std::move(text).str();
+}
+
+std::string Tail(const std::string& text) {
+  return text.size() <= kLogTail ? text : "...\n" + text.substr(text.size() - kLogTail);
+}
+
+// Unmounting may meet a mount that the kernel is just done with.
+int UnmountPatiently(const std::string& root) {
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    if (umount2(root.c_str(), 0) == 0) return 0;
+    if (errno != EBUSY) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  return -1;
+}
+
+}  // namespace
+
+bool IsMountPoint(const std::string& directory) {
+  std::ifstream mounts("/proc/self/mountinfo");
+  std::string line;
+  while (std::getline(mounts, line)) {
+    std::stringstream fields(line);
+    std::string id, parent, device, root, mount_point;
+    fields >> id >> parent >> device >> root >> mount_point;
+    if (mount_point == directory) return true;
+  }
+  return false;
+}
+
+std::optional<std::string> WhyNoMounts(bool needs_loop_device) {
+  if (getenv(kDirOn) != nullptr) return std::nullopt;
+  if (geteuid() != 0) return "mounting needs root";
+  if (access("/dev/fuse", R_OK | W_OK) != 0) return "there is no /dev/fuse";
+  if (needs_loop_device && access("/dev/loop-control", R_OK | W_OK) != 0)
+    return "there is no /dev/loop-control";
+  // Root of a container may be refused all the same.
+  static const bool may_mount = [] {
+    const ScratchDirectory scratch;
+    if (mount("none", scratch.path().c_str(), "tmpfs", 0, "size=64k") != 0) return false;
+    umount2(scratch.path().c_str(), MNT_DETACH);
+    return true;
+  }();
+  if (!may_mount) return "mount(2) is refused here";
+  return std::nullopt;
+}
+
+ScratchDirectory::ScratchDirectory() : path_(MakeTemporaryDirectory(ImageDirectory())) {}
+
+ScratchDirectory::~ScratchDirectory() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+MountedVolume::MountedVolume(const VolumeSetup& setup)
+    : image_(directory_.path() + "/image"),
+      root_(directory_.path() + "/root"),
+      log_(directory_.path() + "/log"),
+      options_(setup.options) {
+  MakeDirectory(root_);
+  const Fd image = Open(image_, O_RDWR | O_CREAT | O_EXCL, 0600);
+  if (ftruncate(image.get(), static_cast<off_t>(setup.size_bytes)) != 0)
+    ThrowErrno("size of " + image_);
+  if (setup.block_device) loop_ = LoopDevice(image_);
+  std::vector<std::string> command = {Bin("mkfs.cofs")};
+  command.insert(command.end(), setup.mkfs_arguments.begin(), setup.mkfs_arguments.end());
+  command.push_back(device());
+  const ProgramResult made = RunProgram(command);
+  if (made.exit_code != 0) {
+    throw std::runtime_error("mkfs.cofs: exit code " + std::to_string(made.exit_code) + "\n" +
+                             made.out + made.err);
+  }
+}
+
+MountedVolume::~MountedVolume() {
+  StopWatching();
+  umount2(root_.c_str(), MNT_DETACH);
+  daemon_.Signal(SIGKILL);
+  if (daemon_.running() && !daemon_.Wait(HangLimitSeconds() * 1000))
+    ADD_FAILURE() << "the killed daemon does not end, pid " << daemon_.pid();
+  while (IsMountPoint(root_) && umount2(root_.c_str(), MNT_DETACH) == 0) {
+  }
+  loop_.Detach();
+}
+
+void MountedVolume::Mount() { Mount(options_); }
+
+void MountedVolume::Mount(const std::string& options) {
+  if (mounted()) throw std::logic_error("mounted already");
+  std::vector<std::string> command = {Bin("mount.cofs"), "-f", device(), root_};
+  if (!options.empty()) command.insert(command.end(), {"-o", options});
+  const Fd mounts = Open("/proc/self/mountinfo", O_RDONLY);
+  daemon_ = BackgroundProgram(command, log_);
+  watchdog_end_ = Fd(eventfd(0, EFD_CLOEXEC));
+  watchdog_ = std::thread(&MountedVolume::Watch, this, Fd(dup(daemon_.pidfd())), daemon_.pid());
+  // The mount table tells of its changes by POLLPRI, the daemon of its end.
+  while (!IsMountPoint(root_)) {
+    pollfd events[] = {{mounts.get(), POLLPRI, 0}, {daemon_.pidfd(), POLLIN, 0}};
+    if (poll(events, 2, 100) < 0 && errno != EINTR) ThrowErrno("poll");
+    if (events[1].revents == 0) continue;
+    StopWatching();
+    const std::optional<int> exit_code = daemon_.Wait(0);
+    throw std::runtime_error("mount.cofs ended, exit code " +
+                             std::to_string(exit_code.value_or(-1)) + "\n" +
+                             Tail(ReadLog(log_)));
+  }
+  // The mount shows before the daemon has answered its first request.
+  struct statvfs usage;
+  if (statvfs(root_.c_str(), &usage) != 0)
+    ThrowErrno("statfs of the new mount\n" + Tail(ReadLog(log_)));
+}
+
+void MountedVolume::Unmount() {
+  if (!mounted()) return;
+  if (UnmountPatiently(root_) != 0) {
+    ADD_FAILURE() << "umount: " << strerror(errno);
+    umount2(root_.c_str(), MNT_DETACH);
+  }
+  ExpectEnd();
+}
+
+void MountedVolume::ExpectEnd() {
+  const std::optional<int> exit_code = daemon_.Wait(HangLimitSeconds() * 1000);
+  StopWatching();
+  if (!exit_code) {
+    ADD_FAILURE() << "the daemon still runs " << HangLimitSeconds() << " s later";
+    Kill();
+    return;
+  }
+  EXPECT_EQ(*exit_code, 0) << "exit code of the daemon";
+  EXPECT_FALSE(IsMountPoint(root_)) << "the daemon left its mount behind";
+  ExpectCleanLog();
+}
+
+void MountedVolume::Kill() {
+  StopWatching();
+  daemon_.Signal(SIGKILL);
+  if (daemon_.running() && !daemon_.Wait(HangLimitSeconds() * 1000))
+    ADD_FAILURE() << "the killed daemon does not end";
+  umount2(root_.c_str(), MNT_DETACH);
+  ExpectCleanLog();
+}
+
+void MountedVolume::Check() {
+  const ProgramResult checked = RunProgram({Bin("fsck.cofs"), "-n", device()});
+  EXPECT_EQ(checked.exit_code, 0) << "fsck.cofs -n\n" << checked.out << checked.err;
+}
+
+void MountedVolume::ExpectCleanLog() {
+  const std::string log = ReadLog(log_);
+  for (const char* report : {"ERROR: AddressSanitizer", "ERROR: LeakSanitizer",
+                             "WARNING: ThreadSanitizer", "runtime error:", "CHECK failed"}) {
+    const size_t at = log.find(report);
+    if (at != std::string::npos)
+      ADD_FAILURE() << "the daemon's log:\n" << log.substr(at, kLogTail);
+  }
+}
+
+void MountedVolume::Watch(const Fd& pidfd, pid_t pid) {
+  pollfd events[] = {{pidfd.get(), POLLIN, 0}, {watchdog_end_.get(), POLLIN, 0}};
+  if (poll(events, 2, HangLimitSeconds() * 1000) != 0) return;
+  // What it hangs in, when there is a debugger; then its mount's requests fail.
+  const ProgramResult stacks =
+      RunProgram({"gdb", "-p", std::to_string(pid), "-batch", "-ex", "thread apply all bt 24"});
+  std::ofstream(log_, std::ios::app) << stacks.out;
+  ADD_FAILURE() << "mounted for " << HangLimitSeconds()
+                << " s: the daemon hangs and is killed";
+  SignalPidFd(pidfd, SIGKILL);
+}
+
+void MountedVolume::StopWatching() {
+  if (!watchdog_.joinable()) return;
+  const uint64_t one = 1;
+  if (write(watchdog_end_.get(), &one, sizeof one) < 0) ThrowErrno("eventfd");
+  watchdog_.join();
+  watchdog_end_.Reset();
+}
+
+void MountTest::SetUp() {
+  if (const auto reason = WhyNoMounts(setup_.block_device))
+    GTEST_SKIP() << "SKIPPED-AS-A-WHOLE: " << *reason;
+  umask(022);
+  if (const char* directory = getenv(kDirOn)) {
+    root_ = MakeTemporaryDirectory(directory);
+    chmod(root_.c_str(), 0755);
+    return;
+  }
+  volume_ = std::make_unique<MountedVolume>(setup_);
+  volume_->Mount();
+  root_ = volume_->root();
+}
+
+void MountTest::TearDown() {
+  if (volume_ == nullptr) {
+    if (!root_.empty()) RemoveTree(root_);
+    return;
+  }
+  volume_->Unmount();
+  volume_->Check();
+  if (HasFailure()) {
+    GTEST_LOG_(INFO) << "the daemon's log:\n" << Tail(ReadLog(volume_->log_path()));
+  }
+  volume_.reset();
+}
+
+void MountTest::Remount() {
+  if (!OnCofs()) {
+    sync();
+    return;
+  }
+  volume_->Unmount();
+  volume_->Mount();
+}
+
+void CofsMountTest::SetUp() {
+  if (getenv(kDirOn) != nullptr) GTEST_SKIP() << kDirOn << " is set: this needs cofs itself";
+  MountTest::SetUp();
+}
+
+}  // namespace cofs
