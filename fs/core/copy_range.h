@@ -21,6 +21,8 @@ struct CopyRangeRequest {
   FileOffset destination_offset;
   uint64_t length_bytes = 0;
   std::function<bool()> interrupted;  // may be empty
+  // As a write by an unprivileged caller does.
+  bool kill_privileges = true;
 };
 
 class CopyRange {
@@ -28,13 +30,19 @@ class CopyRange {
   explicit CopyRange(Core& core) : core_(core) {}
 
   // copy_file_range(2): the number of bytes copied, less than asked at the end of the
-  // source or on an interrupt, 0 at or past the end. kInvalidArgument when the ranges
-  // overlap in one file. Holes stay holes, unwritten extents stay unwritten. Follows
-  // CopyRangePolicy.
+  // source, on an interrupt or on an error behind the first bytes, 0 at or past the end.
+  // kInvalidArgument when the ranges overlap in one file, kInterrupted when that came
+  // before the first bytes, kNotPermitted for an immutable destination. Whole blocks go
+  // the way that CopyRangePolicy says and take their checksums with them; holes stay
+  // holes, unwritten extents stay unwritten. Partial blocks, and all of a copy whose two
+  // offsets differ modulo the block size, go through memory (kDevice: kNotSupported).
+  // A source that is written meanwhile is copied as it was when the copy came to that
+  // piece of up to 64 MiB; a crash leaves a prefix.
   Result<uint64_t> Copy(const CopyRangeRequest& request);
   // FICLONERANGE: shares the extents. Offsets and length block-aligned, except that
   // the length may end at the end of the source (length 0: to its end); else
-  // kInvalidArgument. Atomic up to a bounded number of extents.
+  // kInvalidArgument. Unwritten extents become holes. Atomic up to 4096 extents; beyond,
+  // a crash or an error leaves a prefix.
   Status Clone(const CopyRangeRequest& request);
 
  private:

@@ -43,7 +43,9 @@ class FileData {
   Status Truncate(const InodeRef& inode, uint64_t size_bytes,
                   const std::function<void(InodeRecord&)>& also_change);
   // FALLOC_FL_* bits of fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE
-  // [|KEEP_SIZE]; others kNotSupported.
+  // [|KEEP_SIZE]; others kNotSupported. kFileTooLarge, kNotPermitted for immutable and
+  // (but for preallocating) append-only files. Space is taken before anything changes:
+  // after kNoSpace the file is as it was. After a crash a prefix of the range is done.
   Status Allocate(const InodeRef& inode, int mode, FileOffset offset,
                   uint64_t length_bytes);
   // SEEK_DATA or SEEK_HOLE; unwritten extents are holes. kSeekPastEnd as lseek(2).

@@ -1,7 +1,11 @@
 // SharedBlocks: reference counts of blocks that several extents map.
 //
 // The counts of a range change only while its lock is held, from reading the shared
-// records through Committer::Apply() of the batch that changes them.
+// records through Committer::Apply() of the batch that changes them. One batch changes
+// counts by one call: ranges are locked together, so that two batches can't wait for
+// each other, and changes of the same record add up.
+//
+// Thread-safety: all functions.
 #pragma once
 
 #include <span>
@@ -25,10 +29,18 @@ class SharedBlocks {
 
   // Adds to `transaction` what it takes to drop `extents` (pieces no longer mapped):
   // frees blocks without another owner, lowers the counts of the others. Extents
-  // without the shared flag are freed without a look-up.
-  Result<Locks> Drop(std::span<const Extent> extents, Transaction& transaction);
+  // without the shared flag are freed without a look-up. kCorrupt, kIo.
+  Result<Locks> Drop(std::span<const Extent> extents, Transaction& transaction) {
+    return ShareAndDrop({}, extents, transaction);
+  }
   // One more owner for each of `ranges`.
-  Result<Locks> Share(std::span<const DeviceRange> ranges, Transaction& transaction);
+  Result<Locks> Share(std::span<const DeviceRange> ranges, Transaction& transaction) {
+    return ShareAndDrop(ranges, {}, transaction);
+  }
+  // Both at once; new owners come first, so that what is shared anew by the same batch
+  // that drops it is not freed.
+  Result<Locks> ShareAndDrop(std::span<const DeviceRange> shared,
+                             std::span<const Extent> dropped, Transaction& transaction);
 
  private:
   const Store& store_;

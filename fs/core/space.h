@@ -7,10 +7,17 @@
 // A freed range goes through: freed by an applied batch -> sealed by BeginCommit ->
 // durable by EndCommit -> past its readers and pins -> discarded -> free.
 //
+// Nobody who commits waits for readers: what is not past its readers yet is looked at
+// again at the next commit, at the next allocation that fails, and when a reader leaves
+// or a pin is released while somebody waits for space.
+//
+// Reserves: growth leaves the last 1/1000 of the volume (1 to 64 MiB) to overwrites,
+// which free as much as they take, one commit later. The last quarter of that is for
+// the pool of the store alone.
+//
 // Thread-safety: all functions. Its locks are leaves.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -18,6 +25,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
@@ -55,29 +63,35 @@ class Space : public PoolSpaceSource {
   ~Space() override;
 
   // Runs in the order to be filled, `length_bytes` in all, near `goal` if it is given.
-  // kNoSpace when even a commit brings nothing. May block for a commit: call it
-  // without locks. What is allocated and not put into a batch is given back with
-  // ReturnUnused().
+  // kNoSpace when even a commit brings nothing. May block for a commit and for readers:
+  // call it without mutexes and outside of a ReadSection. What is allocated and not put
+  // into a batch is given back with ReturnUnused().
+  // `window_bytes`: that much behind the last run is kept for a while for a later call
+  // with a goal inside it, if it is free (see allocation_windows.h).
   Result<std::vector<DeviceRange>> Allocate(uint64_t length_bytes,
                                             std::optional<DeviceOffset> goal,
-                                            SpacePurpose purpose);
+                                            SpacePurpose purpose,
+                                            uint64_t window_bytes = 0);
   // Ranges that no applied batch refers to, whose I/O has all completed.
   void ReturnUnused(const std::vector<DeviceRange>& ranges);
 
   // ---- reuse ----
   // While it lives, nothing that was mapped when it was entered is reused. For short
-  // I/O: enter before looking up the mapping, leave when the I/O has completed.
+  // I/O: enter before looking up the mapping, leave when the I/O has completed. Its
+  // holder never waits for space.
   class ReadSection {
    public:
-    ReadSection(ReadSection&& other) noexcept : count_(std::exchange(other.count_, nullptr)) {}
+    ReadSection(ReadSection&& other) noexcept
+        : space_(other.space_), count_(std::exchange(other.count_, nullptr)) {}
     ReadSection& operator=(ReadSection&&) = delete;
     ~ReadSection() {
-      if (count_ != nullptr) count_->fetch_sub(1, std::memory_order_release);
+      if (count_ != nullptr) space_->LeaveRead(count_);
     }
 
    private:
     friend class Space;
-    explicit ReadSection(std::atomic<uint64_t>* count) : count_(count) {}
+    ReadSection(Space* space, std::atomic<uint64_t>* count) : space_(space), count_(count) {}
+    Space* space_;
     std::atomic<uint64_t>* count_;
   };
   ReadSection EnterRead();
@@ -107,25 +121,31 @@ class Space : public PoolSpaceSource {
   void EndCommit(uint64_t token, bool durable);
 
   // The clean flag must be cleared durably before the first allocation of a mount:
-  // called once, by the first Allocate(), without locks.
+  // called once, by the first Allocate(), TakeForPool() or Trim(), without locks; again
+  // when it has failed. (Committer does the same before the first batch that frees.)
   void OnFirstAllocation(std::function<Status()> clear_clean_flag);
   // Whether any allocation or release happened since the mount.
   bool changed() const;
 
   SpaceUsage usage() const;
-  // Unmount: everything pending has been committed. The allocator's image.
+  // Unmount: everything pending has been committed. The allocator's image. kBusy when
+  // something is still pending, so that the image would miss it.
   Result<std::string> EncodeImage();
   // A contiguous free place for `length_bytes`, still free afterwards (for the image).
   std::optional<DeviceRange> FindPlaceForImage(uint64_t length_bytes);
   // FITRIM: discards all free runs of at least `minimum_bytes` in [begin, end).
+  // kNotSupported when the device can't discard.
   Result<uint64_t> Trim(DeviceOffset begin, DeviceOffset end, uint64_t minimum_bytes);
 
   // ---- PoolSpaceSource ----
+  // May use all the reserves; does not commit (it is called by the store itself).
   Result<DeviceRange> TakeForPool(uint64_t wanted_bytes, uint64_t minimum_bytes) override;
   void ReturnFromPool(DeviceRange range) override;
 
  private:
   struct Rep;
+  void LeaveRead(std::atomic<uint64_t>* count);
+
   std::unique_ptr<Rep> rep_;
 };
 
