@@ -1,0 +1,76 @@
+#include "extent_map/store/engine.h"
+
+#include <rocksdb/listener.h>
+
+#include "extent_map/store/store_options.h"
+
+namespace cofs::store {
+namespace {
+
+// RocksDB's background errors are ours.
+class BackgroundErrors : public rocksdb::EventListener {
+ public:
+  explicit BackgroundErrors(Engine& engine) : engine_(engine) {}
+  void OnBackgroundError(rocksdb::BackgroundErrorReason,
+                         rocksdb::Status* status) override {
+    engine_.latch.Fail(FromRocks(*status, "flush or compaction of the store"));
+    engine_.table->WakeAll();
+  }
+
+ private:
+  Engine& engine_;
+};
+
+}  // namespace
+
+Error FromRocks(const rocksdb::Status& status, std::string_view what) {
+  ErrorCode code = ErrorCode::kIo;
+  if (status.IsCorruption() || status.IsPathNotFound() || status.IsNotFound() ||
+      status.IsInvalidArgument() || status.IsNotSupported())
+    code = ErrorCode::kCorrupt;
+  if (status.IsMemoryLimit()) code = ErrorCode::kNoMemory;
+  return Error(code, StrCat(what, ": ", status.ToString()));
+}
+
+Engine::~Engine() {
+  if (db != nullptr) latch.Abandon();
+  if (table != nullptr) table->WakeAll();
+  db.reset();
+}
+
+Status Engine::OpenDatabase(BlockDevice& device, Mode mode, uint64_t cache_bytes) {
+  wals = std::make_unique<WalChain>(device, latch);
+  const WalLimits limits{sizing.wal_spare_bytes, sizing.staged_bytes_max};
+  file_system =
+      std::make_shared<VolumeFileSystem>(device, *table, *wals, latch, limits);
+  env = rocksdb::NewCompositeEnv(file_system);
+  rocksdb::Options options = MakeRocksOptions(sizing, cache_bytes, env.get());
+  options.create_if_missing = options.error_if_exists = mode == Mode::kCreate;
+  options.listeners.push_back(std::make_shared<BackgroundErrors>(*this));
+  rocksdb::DB* opened = nullptr;
+  const rocksdb::Status status =
+      mode == Mode::kReadOnly
+          ? rocksdb::DB::OpenForReadOnly(options, kStoreDirectory, &opened)
+          : rocksdb::DB::Open(options, kStoreDirectory, &opened);
+  db.reset(opened);
+  if (!status.ok()) return FromRocks(status, "opening the store");
+  return OkStatus();
+}
+
+Status Engine::CloseDatabase() {
+  if (table->read_only()) {
+    const rocksdb::Status closed = db->Close();
+    db.reset();
+    return closed.ok() ? OkStatus() : Status(FromRocks(closed, "closing the store"));
+  }
+  TRY(wals->Sync());
+  const rocksdb::Status flushed = db->Flush(rocksdb::FlushOptions());
+  if (!flushed.ok()) return FromRocks(flushed, "flushing the store");
+  const rocksdb::Status closed = db->Close();
+  db.reset();
+  if (!closed.ok()) return FromRocks(closed, "closing the store");
+  TRY(table->Commit());
+  return latch.Check();
+}
+
+}  // namespace cofs::store

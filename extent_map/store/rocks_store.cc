@@ -1,0 +1,260 @@
+#include "extent_map/store/rocks_store.h"
+
+#include "base/log.h"
+#include "extent_map/store/batch.h"
+
+namespace cofs::store {
+namespace {
+
+rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
+std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+class RocksCursor : public Cursor {
+ public:
+  RocksCursor(rocksdb::DB& db, std::optional<std::string> lower,
+              std::optional<std::string> upper)
+      : lower_(std::move(lower)), upper_(std::move(upper)) {
+    rocksdb::ReadOptions options;
+    if (lower_) options.iterate_lower_bound = &(lower_slice_ = ToSlice(*lower_));
+    if (upper_) options.iterate_upper_bound = &(upper_slice_ = ToSlice(*upper_));
+    // A walk over everything must not drive out what others need.
+    options.fill_cache = lower_.has_value();
+    iterator_.reset(db.NewIterator(options));
+  }
+
+  void Seek(std::string_view key) override { iterator_->Seek(ToSlice(key)); }
+  void SeekForPrev(std::string_view key) override { iterator_->SeekForPrev(ToSlice(key)); }
+  void Next() override { iterator_->Next(); }
+  void Prev() override { iterator_->Prev(); }
+  bool valid() const override { return iterator_->Valid(); }
+  std::string_view key() const override { return View(iterator_->key()); }
+  std::string_view value() const override { return View(iterator_->value()); }
+  Status status() const override {
+    const rocksdb::Status status = iterator_->status();
+    return status.ok() ? OkStatus() : Status(FromRocks(status, "walking the store"));
+  }
+
+ private:
+  const std::optional<std::string> lower_, upper_;
+  rocksdb::Slice lower_slice_, upper_slice_;
+  std::unique_ptr<rocksdb::Iterator> iterator_;
+};
+
+}  // namespace
+
+RocksStore::RocksStore(std::unique_ptr<Engine> engine, StoreOptions options)
+    : engine_(std::move(engine)),
+      options_(std::move(options)),
+      grower_(*engine_->table, 8 * engine_->sizing.memtable_bytes,
+              [this] { return Shortage(0, ahead_bytes()); }) {
+  if (options_.read_only) return;
+  engine_->latch.Arm([this](const Error& error) {
+    engine_->table->WakeAll();
+    if (options_.on_failure) options_.on_failure(error);
+  });
+  wal_trimmer_.emplace([this] {
+    rocksdb::FlushOptions flush;
+    flush.wait = false;
+    flush.allow_write_stall = true;
+    const rocksdb::Status status = engine_->db->Flush(flush);
+    if (!status.ok()) Fail(status, "flushing the memtable");
+  });
+  compactor_.emplace([this] {
+    const rocksdb::Status status =
+        engine_->db->CompactRange(rocksdb::CompactRangeOptions(), nullptr, nullptr);
+    if (!status.ok()) Fail(status, "compacting the store");
+  });
+}
+
+RocksStore::~RocksStore() {
+  if (engine_->db == nullptr) return;
+  engine_->latch.Abandon();
+  engine_->table->WakeAll();
+  StopThreads();
+}
+
+void RocksStore::StopThreads() {
+  grower_.Stop();
+  if (engine_->db != nullptr) engine_->db->DisableManualCompaction();
+  wal_trimmer_.reset();
+  compactor_.reset();
+}
+
+void RocksStore::Fail(const rocksdb::Status& status, std::string_view what) {
+  // A compaction that is stopped because the store closes is no failure.
+  if (status.IsIncomplete() || status.IsManualCompactionPaused()) return;
+  engine_->latch.Fail(FromRocks(status, what));
+  engine_->table->WakeAll();
+}
+
+void RocksStore::StartGrowing(PoolSpaceSource* source) {
+  CHECK(!options_.read_only, "a read-only store does not grow");
+  grower_.Start(source);
+}
+
+std::vector<DeviceRange> RocksStore::PoolRanges() const {
+  return engine_->table->PoolRanges();
+}
+
+Result<std::optional<std::string>> RocksStore::Get(std::string_view key) const {
+  rocksdb::PinnableSlice value;
+  const rocksdb::Status status =
+      engine_->db->Get(rocksdb::ReadOptions(), engine_->db->DefaultColumnFamily(),
+                       ToSlice(key), &value);
+  if (status.IsNotFound()) return std::optional<std::string>();
+  if (!status.ok()) return FromRocks(status, "reading the store");
+  return std::optional<std::string>(value.ToString());
+}
+
+std::unique_ptr<Cursor> RocksStore::NewCursor() const {
+  return std::make_unique<RocksCursor>(*engine_->db, std::nullopt, std::nullopt);
+}
+
+std::unique_ptr<Cursor> RocksStore::NewCursor(std::string_view lower,
+                                              std::string_view upper) const {
+  return std::make_unique<RocksCursor>(*engine_->db, std::string(lower),
+                                       std::string(upper));
+}
+
+uint64_t RocksStore::reserve_bytes() const {
+  return engine_->sizing.ReserveBytes(engine_->table->table_bytes());
+}
+
+uint64_t RocksStore::Shortage(uint64_t batch_bytes, uint64_t ahead_bytes) const {
+  // WALs are part of the reserve, whether their chunks are taken or not.
+  const uint64_t free = engine_->table->free_bytes() + engine_->table->wal_bytes();
+  // Records are in a table at one level and on their way to the next.
+  const uint64_t needed = reserve_bytes() + 2 * batch_bytes + ahead_bytes;
+  return needed > free ? needed - free : 0;
+}
+
+Status RocksStore::AdmitGrowth(uint64_t batch_bytes) {
+  if (options_.read_only) return Error(ErrorCode::kReadOnly, "store");
+  TRY(engine_->latch.Check());
+  if (Shortage(batch_bytes, ahead_bytes()) > 0) grower_.Kick();
+  if (Shortage(batch_bytes, 0) == 0) return OkStatus();
+  if (engine_->table->HasFreedChunks()) TRY(engine_->table->Commit());
+  while (Shortage(batch_bytes, 0) > 0 && grower_.GrowAndWait()) {
+  }
+  TRY(engine_->latch.Check());
+  if (Shortage(batch_bytes, 0) == 0) return OkStatus();
+  // What was deleted takes space until it is compacted away: later calls find it.
+  if (deleting_bytes_.load() > engine_->sizing.memtable_bytes / 4) {
+    deleting_bytes_.store(0);
+    compactor_->Kick();
+  }
+  return Error(ErrorCode::kNoSpace, "room for records");
+}
+
+Status RocksStore::Write(Batch&& batch) {
+  if (options_.read_only) return Error(ErrorCode::kReadOnly, "store");
+  TRY(engine_->latch.Check());
+  rocksdb::WriteBatch& records = RepOf(batch).batch;
+  if (records.Count() == 0) return OkStatus();
+  if (records.HasDelete())
+    deleting_bytes_.fetch_add(records.GetDataSize(), std::memory_order_relaxed);
+  const rocksdb::Status status = engine_->db->Write(rocksdb::WriteOptions(), &records);
+  if (status.ok()) return OkStatus();
+  Fail(status, "writing records");
+  return FromRocks(status, "writing records");
+}
+
+Status RocksStore::Commit() {
+  if (options_.read_only) return Error(ErrorCode::kReadOnly, "store");
+  TRY(engine_->latch.Check());
+  const Sizing& sizing = engine_->sizing;
+  if (engine_->table->wal_bytes() > sizing.wal_bytes_hard) {
+    wal_trimmer_->Kick();
+    TRY(engine_->table->WaitForWalBytes(sizing.wal_bytes_hard));
+  }
+  TRY(engine_->wals->Sync());
+  commit_count_.fetch_add(1, std::memory_order_relaxed);
+  if (engine_->wals->newest_bytes() > sizing.wal_bytes_soft) wal_trimmer_->Kick();
+  return OkStatus();
+}
+
+Status RocksStore::Close() {
+  StopThreads();
+  return engine_->CloseDatabase();
+}
+
+StoreUsage RocksStore::usage() const {
+  const FileTableUsage table = engine_->table->usage();
+  StoreUsage usage;
+  usage.pool_bytes = table.pool_bytes;
+  usage.pool_free_bytes = table.free_bytes;
+  usage.pool_reserve_bytes = reserve_bytes();
+  usage.commit_count = commit_count_.load(std::memory_order_relaxed);
+  usage.journal_bytes = table.journal_bytes;
+  usage.table_file_count = table.table_count;
+  return usage;
+}
+
+Status RocksStore::VerifyAll(const std::function<void(const Error&)>& report) const {
+  TRY(engine_->table->VerifyAll(report));
+  const rocksdb::Status status = engine_->db->VerifyChecksum();
+  if (!status.ok()) report(FromRocks(status, "checksums of tables"));
+  return OkStatus();
+}
+
+rocksdb::WriteBatch& RocksStore::BatchOf(Batch& batch) { return RepOf(batch).batch; }
+const rocksdb::WriteBatch& RocksStore::BatchOf(const Batch& batch) {
+  return RepOf(batch).batch;
+}
+
+}  // namespace cofs::store
+
+namespace cofs {
+
+using store::Engine;
+using store::FileTable;
+using store::RocksStore;
+using store::Sizing;
+
+uint64_t Store::InitialPoolBytes(uint64_t volume_bytes) {
+  return Sizing::ForVolume(volume_bytes).InitialPoolBytes();
+}
+
+Status Store::Format(BlockDevice& device, DeviceRange pool, const Batch& initial,
+                     Superblock& superblock) {
+  const Sizing sizing = Sizing::ForVolume(superblock.volume_bytes);
+  TRY(CheckRange(device.geometry(), pool.offset, pool.length_bytes));
+  if (pool.length_bytes < sizing.InitialPoolBytes())
+    return Error(ErrorCode::kInvalidArgument, "the pool is too small");
+  Engine engine(sizing);
+  TRY_ASSIGN(engine.table,
+             FileTable::Format(device, pool, sizing.chunk_bytes, engine.latch,
+                               [&](DeviceRange segment, uint64_t generation) {
+                                 superblock.journal = segment;
+                                 superblock.journal_generation = generation;
+                                 return OkStatus();
+                               }));
+  constexpr uint64_t kCacheBytes = 1 << 20;
+  TRY(engine.OpenDatabase(device, Engine::Mode::kCreate, kCacheBytes));
+  rocksdb::WriteBatch records = RocksStore::BatchOf(initial);
+  const rocksdb::Status written = engine.db->Write(rocksdb::WriteOptions(), &records);
+  if (!written.ok()) return store::FromRocks(written, "writing the first records");
+  return engine.CloseDatabase();
+}
+
+Result<std::unique_ptr<Store>> Store::Open(BlockDevice& device, SuperblockSlots& slots,
+                                           StoreOptions options) {
+  const Superblock superblock = slots.current();
+  auto engine = std::make_unique<Engine>(Sizing::ForVolume(superblock.volume_bytes));
+  TRY_ASSIGN(engine->table,
+             FileTable::Load(device, {superblock.journal, superblock.journal_generation},
+                             options.read_only, engine->latch,
+                             [&slots](DeviceRange segment, uint64_t generation) {
+                               return slots.Update([&](Superblock& next) {
+                                 next.journal = segment;
+                                 next.journal_generation = generation;
+                               });
+                             }));
+  const auto mode = options.read_only ? Engine::Mode::kReadOnly : Engine::Mode::kOpen;
+  TRY(engine->OpenDatabase(device, mode, options.cache_bytes));
+  TRY(engine->latch.Check());
+  return std::unique_ptr<Store>(
+      std::make_unique<RocksStore>(std::move(engine), std::move(options)));
+}
+
+}  // namespace cofs
