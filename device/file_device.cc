@@ -135,6 +135,11 @@ Status FileDevice::ReadBlockGeometry(uint64_t* size_bytes) {
       ::ioctl(fd_.get(), BLKSSZGET, &logical) != 0 ||
       ::ioctl(fd_.get(), BLKPBSZGET, &physical) != 0)
     return ErrorOfErrno(errno, "geometry of " + geometry.path);
+  // Such a device can be opened for writing all the same, and fails every write.
+  int is_read_only = 0;
+  if (!geometry.is_read_only && ::ioctl(fd_.get(), BLKROGET, &is_read_only) == 0 &&
+      is_read_only != 0)
+    return Error(ErrorCode::kReadOnly, geometry.path + " is a read-only device");
   geometry.logical_block_bytes = static_cast<uint32_t>(logical);
   geometry.physical_block_bytes = physical;
   if (geometry.logical_block_bytes > kBlockBytes) {

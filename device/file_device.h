@@ -44,8 +44,9 @@ class FileDevice : public BlockDevice {
 
   // kInvalidArgument for what is neither a block device nor a regular file and for what
   // is smaller than a block; kNotSupported for zoned devices, protection information,
-  // logical blocks above kBlockBytes, and where io_uring is refused; kBusy for a lock
-  // or a claim that another program holds.
+  // logical blocks above kBlockBytes, and where io_uring is refused; kReadOnly for
+  // kReadWrite on a read-only device; kBusy for a lock or a claim that another program
+  // holds.
   static Result<std::unique_ptr<FileDevice>> Open(const std::string& path, OpenMode mode,
                                                   Options options);
   static Result<std::unique_ptr<FileDevice>> Open(const std::string& path,

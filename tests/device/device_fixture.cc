@@ -73,7 +73,7 @@ void WriteText(const std::string& path, std::string_view text) {
 }
 
 std::unique_ptr<LoopDevice> LoopDevice::Attach(const std::string& image,
-                                               std::string* reason) {
+                                               std::string* reason, bool read_only) {
   const Fd control(::open("/dev/loop-control", O_RDWR | O_CLOEXEC));
   const Fd file(::open(image.c_str(), O_RDWR | O_CLOEXEC));
   if (!control.valid() || !file.valid()) {
@@ -90,6 +90,7 @@ std::unique_ptr<LoopDevice> LoopDevice::Attach(const std::string& image,
     Fd fd(::open(loop->path_.c_str(), O_RDWR | O_CLOEXEC));
     loop_config config = {};
     config.fd = static_cast<__u32>(file.get());
+    if (read_only) config.info.lo_flags = LO_FLAGS_READ_ONLY;
     if (fd.valid() && ::ioctl(fd.get(), LOOP_CONFIGURE, &config) == 0) {
       loop->fd_ = std::move(fd);
       return loop;

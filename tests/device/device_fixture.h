@@ -45,8 +45,8 @@ void WriteText(const std::string& path, std::string_view text);
 class LoopDevice {
  public:
   // nullptr, with the reason in words, where there is none to be had.
-  static std::unique_ptr<LoopDevice> Attach(const std::string& image,
-                                            std::string* reason);
+  static std::unique_ptr<LoopDevice> Attach(const std::string& image, std::string* reason,
+                                            bool read_only = false);
   ~LoopDevice();
   LoopDevice(const LoopDevice&) = delete;
   LoopDevice& operator=(const LoopDevice&) = delete;
