@@ -23,20 +23,18 @@ CopyPiece Piece(uint64_t source, uint64_t destination, uint64_t length) {
 // "leaf:destination<-source+length,source+length@position+length,..." in blocks;
 // a part of a block as sectors, "7s".
 std::string Blocks(uint64_t bytes) {
-  return bytes % kB == 0 ? std::to_string(bytes / kB)
-                         : std::to_string(bytes / kSector) + "s";
+  return bytes % kB == 0 ? StrCat(bytes / kB) : StrCat(bytes / kSector, "s");
 }
 std::string Describe(const CopyPlan& plan) {
   std::string out;
   for (const CopyCommand& command : plan.commands) {
-    if (!out.empty()) out += ' ';
-    out += std::to_string(command.leaf) + ':' + Blocks(command.destination) + "<-";
+    out += StrCat(out.empty() ? "" : " ", command.leaf, ":", Blocks(command.destination));
     for (const CopySegment& s : command.segments)
-      out += (&s == &command.segments[0] ? "" : ",") + Blocks(s.source) + '+' +
-             Blocks(s.length_bytes);
+      out += StrCat(&s == &command.segments[0] ? "<-" : ",", Blocks(s.source), "+",
+                    Blocks(s.length_bytes));
     for (const CopySpan& s : command.spans)
-      out += (&s == &command.spans[0] ? "@" : ",") + Blocks(s.position) + '+' +
-             Blocks(s.length_bytes);
+      out += StrCat(&s == &command.spans[0] ? "@" : ",", Blocks(s.position), "+",
+                    Blocks(s.length_bytes));
   }
   return out;
 }

@@ -1,0 +1,201 @@
+#include "copy_engine/copy_probe.h"
+
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "base/aligned_buffer.h"
+#include "copy_engine/device_stack.h"
+#include "copy_engine/host_file_way.h"
+#include "copy_engine/nvme_copy_way.h"
+#include "copy_engine/scsi_xcopy_way.h"
+#include "copy_engine/stacked_copy_way.h"
+
+namespace cofs {
+namespace {
+
+// Different in each word of the scratch and in each trial, so that no trial passes on
+// what an earlier one left behind.
+void FillRandom(std::span<char> out) {
+  std::mt19937_64 random(std::random_device{}());
+  for (size_t i = 0; i < out.size(); i += sizeof(uint64_t)) {
+    const uint64_t word = random();
+    std::memcpy(out.data() + i, &word, sizeof(word));
+  }
+}
+
+// The first half of the scratch is source, the second half destination, with a block
+// at both its ends that must stay. The source goes over in two pieces that change
+// places, so that a way with many sources has to keep their order.
+struct Trial {
+  explicit Trial(DeviceRange scratch) {
+    const uint64_t blocks =
+        std::min(scratch.length_bytes, kProbeScratchBytesMax) / kBlockBytes;
+    const uint64_t copied = blocks / 2 - 2;
+    const uint64_t first = (copied + 1) / 2, second = copied - first;
+    range = {scratch.offset, blocks * kBlockBytes};
+    const DeviceOffset target = scratch.offset + (blocks / 2 + 1) * kBlockBytes;
+    pieces.push_back(
+        {scratch.offset + second * kBlockBytes, target, first * kBlockBytes});
+    if (second > 0)
+      pieces.push_back(
+          {scratch.offset, target + first * kBlockBytes, second * kBlockBytes});
+  }
+  DeviceRange range;
+  std::vector<CopyPiece> pieces;
+};
+
+class Finder {
+ public:
+  Finder(BlockDevice& device, std::optional<DeviceRange> scratch)
+      : device_(device), scratch_(scratch) {}
+
+  // Whether it was taken. `open` gives a Result of a pointer to a way that has
+  // description().
+  template <typename Open>
+  bool Offer(CopyWayId id, Open open) {
+    WayFinding finding;
+    finding.way = id;
+    auto way = open();
+    if (!way.ok()) {
+      finding.reason = way.error().ToString();
+      return Note(std::move(finding), nullptr);
+    }
+    finding.description = (*way)->description();
+    finding.limits = (*way)->limits();
+    finding.state = WayFinding::State::kFound;
+    if (scratch_) {
+      const Status tried = TryWay(**way, device_, *scratch_);
+      finding.state =
+          tried.ok() ? WayFinding::State::kProved : WayFinding::State::kFailed;
+      if (!tried.ok()) finding.reason = tried.error().ToString();
+    }
+    return Note(std::move(finding), *std::move(way));
+  }
+
+  void Absent(CopyWayId id, std::string reason) {
+    WayFinding finding;
+    finding.way = id;
+    finding.reason = std::move(reason);
+    Note(std::move(finding), nullptr);
+  }
+
+  std::vector<std::unique_ptr<CopyWay>> ways;
+  std::vector<WayFinding> findings;
+
+ private:
+  // One finding for each way: a later, better one replaces it.
+  bool Note(WayFinding finding, std::unique_ptr<CopyWay> way) {
+    const bool taken = finding.state >= WayFinding::State::kFound;
+    const auto same =
+        std::find_if(findings.begin(), findings.end(),
+                     [&](const WayFinding& known) { return known.way == finding.way; });
+    if (same == findings.end()) {
+      findings.push_back(std::move(finding));
+    } else if (finding.state > same->state) {
+      *same = std::move(finding);
+    }
+    if (taken) ways.push_back(std::move(way));
+    return taken;
+  }
+
+  BlockDevice& device_;
+  const std::optional<DeviceRange> scratch_;
+};
+
+void FindDriveWays(Finder& finder, BlockNumber number) {
+  const std::shared_ptr<StackSource> source = NewSystemStackSource();
+  const auto nvme = [&](NvmeTransport transport) {
+    return [=] {
+      return StackedCopyWay::Open(
+          CopyWayId::kNvmeCopy, source, number,
+          [=](const DeviceStack& stack) { return OpenNvmeRunner(stack, transport); });
+    };
+  };
+  // The second where the kernel refuses the first, or has no generic device.
+  if (!finder.Offer(CopyWayId::kNvmeCopy, nvme(NvmeTransport::kUring)))
+    finder.Offer(CopyWayId::kNvmeCopy, nvme(NvmeTransport::kIoctl));
+  finder.Offer(CopyWayId::kScsiXcopy, [&] {
+    return StackedCopyWay::Open(CopyWayId::kScsiXcopy, source, number, OpenScsiRunner);
+  });
+}
+
+}  // namespace
+
+std::string_view NameOf(WayFinding::State state) {
+  switch (state) {
+    case WayFinding::State::kAbsent:
+      return "absent";
+    case WayFinding::State::kFailed:
+      return "failed";
+    case WayFinding::State::kFound:
+      return "found";
+    case WayFinding::State::kProved:
+      return "proved";
+  }
+  return "";
+}
+
+Status TryWay(CopyWay& way, BlockDevice& device, DeviceRange scratch) {
+  if (scratch.length_bytes < kProbeScratchBytesMin)
+    return Error(ErrorCode::kInvalidArgument, "too few scratch blocks for a trial");
+  TRY(CheckRange(device.geometry(), scratch.offset, scratch.length_bytes));
+  const Trial trial(scratch);
+  AlignedBuffer before(trial.range.length_bytes), after(trial.range.length_bytes);
+  FillRandom(before.span());
+  TRY(device.Write(trial.range.offset, before.span()));
+
+  const std::function<bool()> not_interrupted;
+  const std::function<Status(DeviceOffset, std::span<const char>)> not_checked;
+  const CopyOutcome outcome = way.Run({.pieces = trial.pieces,
+                                       .depth = 4,
+                                       .interrupted = not_interrupted,
+                                       .check_source = not_checked});
+  if (outcome.error) return *outcome.error;
+  if (outcome.stop != CopyStop::kDone)
+    return Error(ErrorCode::kIo, "the trial copy ended early");
+
+  TRY(device.Read(trial.range.offset, after.span()));
+  for (const CopyPiece& piece : trial.pieces)
+    std::memcpy(before.data() + (piece.destination - trial.range.offset),
+                before.data() + (piece.source - trial.range.offset), piece.length_bytes);
+  for (uint64_t at = 0; at < trial.range.length_bytes; at += kBlockBytes)
+    if (std::memcmp(before.data() + at, after.data() + at, kBlockBytes) != 0)
+      return Error(ErrorCode::kIo, StrCat("the trial copy gave other bytes, at ",
+                                          trial.range.offset + at));
+  return OkStatus();
+}
+
+std::vector<std::unique_ptr<CopyWay>> FindWays(BlockDevice& device,
+                                               std::optional<DeviceRange> scratch,
+                                               std::vector<WayFinding>* findings) {
+  Finder finder(device, scratch);
+  const int fd = device.native_fd();
+  struct stat info;
+  std::string reason;
+  if (fd < 0 || ::fstat(fd, &info) != 0)
+    reason = "neither a block device nor an image file";
+  else if (device.geometry().is_read_only)
+    reason = "open read-only";
+  else if (S_ISBLK(info.st_mode) && !device.geometry().is_direct)
+    reason = "the device is used through the page cache, which copies by a drive pass by";
+  if (!reason.empty()) {
+    for (const CopyWayId id :
+         {CopyWayId::kNvmeCopy, CopyWayId::kScsiXcopy, CopyWayId::kHostFile})
+      finder.Absent(id, reason);
+  } else if (S_ISBLK(info.st_mode)) {
+    FindDriveWays(finder, {major(info.st_rdev), minor(info.st_rdev)});
+    finder.Absent(CopyWayId::kHostFile, "not an image file");
+  } else {
+    for (const CopyWayId id : {CopyWayId::kNvmeCopy, CopyWayId::kScsiXcopy})
+      finder.Absent(id, "an image file, not a drive");
+    finder.Offer(CopyWayId::kHostFile, [&] { return HostFileWay::Open(fd); });
+  }
+  if (findings != nullptr) *findings = std::move(finder.findings);
+  return std::move(finder.ways);
+}
+
+}  // namespace cofs
