@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
 #include <random>
 #include <string>
 
@@ -52,6 +54,19 @@ class CopyTest : public MountTest {
     EXPECT_TRUE(SameBytes(ReadAt(destination_.get(), 0, expected.size() + 1), expected));
     ASSERT_TRUE(Succeeds(fsync(destination_.get())));
     EXPECT_TRUE(SameBytes(ReadFileDirect(Path("destination")), expected));
+  }
+
+  void Close() {
+    source_.Reset();
+    destination_.Reset();
+  }
+  void TearDown() override {
+    Close();  // or the unmount would find them in use
+    MountTest::TearDown();
+  }
+  void Remount() {
+    Close();
+    MountTest::Remount();
   }
 
   Fd source_, destination_;

@@ -141,14 +141,18 @@ MountedVolume::~MountedVolume() {
 
 void MountedVolume::Mount() { Mount(options_); }
 
-void MountedVolume::Mount(const std::string& options) {
+void MountedVolume::Start(const std::string& options) {
   if (mounted()) throw std::logic_error("mounted already");
   std::vector<std::string> command = {Bin("mount.cofs"), "-f", device(), root_};
   if (!options.empty()) command.insert(command.end(), {"-o", options});
-  const Fd mounts = Open("/proc/self/mountinfo", O_RDONLY);
   daemon_ = BackgroundProgram(command, log_);
   watchdog_end_ = Fd(eventfd(0, EFD_CLOEXEC));
   watchdog_ = std::thread(&MountedVolume::Watch, this, Fd(dup(daemon_.pidfd())), daemon_.pid());
+}
+
+void MountedVolume::Mount(const std::string& options) {
+  const Fd mounts = Open("/proc/self/mountinfo", O_RDONLY);
+  Start(options);
   // The mount table tells of its changes by POLLPRI, the daemon of its end.
   while (!IsMountPoint(root_)) {
     pollfd events[] = {{mounts.get(), POLLPRI, 0}, {daemon_.pidfd(), POLLIN, 0}};
@@ -195,6 +199,19 @@ void MountedVolume::Kill() {
     ADD_FAILURE() << "the killed daemon does not end";
   umount2(root_.c_str(), MNT_DETACH);
   ExpectCleanLog();
+}
+
+void MountedVolume::KillWhileMounting(int delay_ms) {
+  Start(options_);
+  std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+  Kill();
+}
+
+void MountedVolume::KillWhileUnmounting(int delay_ms) {
+  std::thread unmounting([this] { umount2(root_.c_str(), 0); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+  Kill();
+  unmounting.join();
 }
 
 void MountedVolume::Check() {

@@ -28,8 +28,8 @@ namespace cofs {
 struct VolumeSetup {
   uint64_t size_bytes = uint64_t{2} << 30;
   bool block_device = false;  // a loop device, which mounts as fuseblk
-  std::string options;        // of mount.cofs -o
-  std::vector<std::string> mkfs_arguments;
+  std::string options = {};   // of mount.cofs -o
+  std::vector<std::string> mkfs_arguments = {};
 };
 
 // A directory for images; removed with all that is in it.
@@ -60,6 +60,9 @@ class MountedVolume {
   void Unmount();
   // kill -9, then detaches what is left of the mount.
   void Kill();
+  // kill -9 so long after the daemon was started, or after an unmount was asked for.
+  void KillWhileMounting(int delay_ms);
+  void KillWhileUnmounting(int delay_ms);
   // The daemon is about to end by itself (a signal was sent): expects that it ends
   // well and that the mount is gone.
   void ExpectEnd();
@@ -75,6 +78,7 @@ class MountedVolume {
   void SignalDaemon(int signal_number) { daemon_.Signal(signal_number); }
 
  private:
+  void Start(const std::string& options);
   void Watch(const Fd& pidfd, pid_t pid);
   void StopWatching();
   void ExpectCleanLog();

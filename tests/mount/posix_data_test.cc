@@ -45,7 +45,7 @@ class Mapping {
 };
 
 TEST_F(PosixDataTest, OddOffsetsAndLengths) {
-  const Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
+  Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
   std::string model;
   const size_t edges[] = {0, 1, 511, 512, 4095, 4096, 4097, 65535, 131072, 1048575, 1048577};
   uint64_t version = 0;
@@ -60,6 +60,7 @@ TEST_F(PosixDataTest, OddOffsetsAndLengths) {
   EXPECT_TRUE(SameBytes(ReadAt(fd.get(), 0, model.size() + 1), model));
   DropCache(fd.get());
   EXPECT_TRUE(SameBytes(ReadAt(fd.get(), 0, model.size() + 1), model));
+  fd.Reset();
   Remount();
   EXPECT_TRUE(SameBytes(ReadFile(Path("file")), model));
 }
@@ -68,8 +69,8 @@ TEST_F(PosixDataTest, RandomOperationsAgreeWithAModel) {
   std::mt19937_64 random(Seed());
   const auto below = [&](uint64_t bound) { return random() % bound; };
   constexpr size_t kLargest = 3 << 20;
-  const Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
-  const Fd direct = Open(Path("file"), O_RDWR | O_DIRECT);
+  Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
+  Fd direct = Open(Path("file"), O_RDWR | O_DIRECT);
   std::string model;
   const auto put = [&](size_t offset, const std::string& data) {
     if (model.size() < offset + data.size()) model.resize(offset + data.size());
@@ -138,6 +139,8 @@ TEST_F(PosixDataTest, RandomOperationsAgreeWithAModel) {
   }
   EXPECT_TRUE(SameBytes(ReadAt(fd.get(), 0, kLargest * 2), model));
   ASSERT_TRUE(Succeeds(fsync(fd.get())));
+  fd.Reset();
+  direct.Reset();
   Remount();
   EXPECT_TRUE(SameBytes(ReadFile(Path("file")), model));
 }
@@ -160,7 +163,7 @@ TEST_F(PosixDataTest, LargeFiles) {
 
 TEST_F(PosixDataTest, SharedMappingsReachTheDevice) {
   constexpr size_t kLength = 40 * kPage + 100;
-  const Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
+  Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
   ASSERT_TRUE(Succeeds(ftruncate(fd.get(), kLength)));
   const std::string data = Pattern(3, 0, kLength);
   {
@@ -177,6 +180,7 @@ TEST_F(PosixDataTest, SharedMappingsReachTheDevice) {
     WriteAt(direct.get(), 8 * kPage, {page.data(), kPage});
     EXPECT_TRUE(SameBytes(mapping.view().substr(8 * kPage, kPage), Pattern(4, 0, kPage)));
   }
+  fd.Reset();
   Remount();
   std::string expected = data;
   expected.replace(5, 8, "buffered");
@@ -206,7 +210,7 @@ TEST_F(PosixDataTest, MappedWritesOfAnUnlinkedFile) {
 
 TEST_F(PosixDataTest, DirectReadsAndWrites) {
   constexpr size_t kLength = 3 << 20;
-  const Fd direct = Open(Path("file"), O_RDWR | O_CREAT | O_DIRECT);
+  Fd direct = Open(Path("file"), O_RDWR | O_CREAT | O_DIRECT);
   const std::string data = Pattern(5, 0, kLength);
   const AlignedBuffer buffer = AlignedCopy(data);
   for (size_t offset = 0; offset < kLength; offset += 256 * kPage)
@@ -219,6 +223,7 @@ TEST_F(PosixDataTest, DirectReadsAndWrites) {
   const AlignedBuffer page = AlignedCopy(block);
   WriteAt(direct.get(), 100 * kPage, {page.data(), kPage});
   WriteAt(direct.get(), 2 * kLength, {page.data(), kPage});
+  direct.Reset();
   Remount();
   const std::string read = ReadFileDirect(Path("file"));
   std::string expected = data + std::string(kLength, '\0') + block;

@@ -277,15 +277,17 @@ TEST_F(PosixInodesTest, SpecialFiles) {
   ASSERT_TRUE(Succeeds(mknod(Path("regular").c_str(), S_IFREG | 0600, 0)));
   MakeDirectory(Path("s"));
   ASSERT_TRUE(Succeeds(chdir(Path("s").c_str())));  // paths of sockets are short
-  const Fd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  Fd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const sockaddr_un address{AF_UNIX, "socket"};
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);
   EXPECT_TRUE(Succeeds(bind(listener.get(), generic, sizeof address)));
   EXPECT_TRUE(Succeeds(listen(listener.get(), 1)));
-  const Fd client(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  Fd client(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   EXPECT_TRUE(Succeeds(connect(client.get(), generic, sizeof address)));
   ASSERT_TRUE(Succeeds(chdir("/")));
 
+  listener.Reset();
+  client.Reset();
   Remount();
   EXPECT_TRUE(S_ISFIFO(Stat(Path("fifo")).st_mode));
   EXPECT_TRUE(S_ISCHR(Stat(Path("char")).st_mode));

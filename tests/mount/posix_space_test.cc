@@ -29,7 +29,7 @@ class PosixSpaceTest : public MountTest {
 };
 
 TEST_F(PosixSpaceTest, OffsetsUpToTheLastBlock) {
-  const Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
+  Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
   const std::string data = Pattern(1, 0, 5000);
   uint64_t last = kFileSizeMax - 5000;
   if (!OnCofs() && pwrite(fd.get(), "x", 1, static_cast<off_t>(last)) < 0)
@@ -38,6 +38,7 @@ TEST_F(PosixSpaceTest, OffsetsUpToTheLastBlock) {
   WriteAt(fd.get(), 3 * kGiB, data);
   ASSERT_TRUE(Succeeds(fsync(fd.get())));
   EXPECT_EQ(static_cast<uint64_t>(Stat(fd.get()).st_size), kFileSizeMax);
+  fd.Reset();
   Remount();
   const Fd again = Open(Path("file"), O_RDWR);
   EXPECT_TRUE(SameBytes(ReadAt(again.get(), last, 9000), data));
@@ -61,12 +62,13 @@ TEST_F(PosixSpaceTest, WritesPastTheLargestSizeAreRefused) {
 }
 
 TEST_F(PosixSpaceTest, SparseFilesBeyondFourGiB) {
-  const Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
+  Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
   const uint64_t places[] = {0, 2 * kGiB - 3, 4 * kGiB - 2000, 5 * kGiB + 1};
   for (const uint64_t place : places) WriteAt(fd.get(), place, Pattern(2, place, 4000));
   ASSERT_TRUE(Succeeds(fsync(fd.get())));
   EXPECT_EQ(static_cast<uint64_t>(Stat(fd.get()).st_size), 5 * kGiB + 4001);
   EXPECT_LE(AllocatedBytes(fd.get()), 4u << 20);
+  fd.Reset();
   Remount();
   const Fd again = Open(Path("file"), O_RDWR);
   for (const uint64_t place : places)
@@ -134,7 +136,7 @@ TEST_F(PosixSpaceTest, ShrinkingZeroesTheTail) {
 }
 
 TEST_F(PosixSpaceTest, BytesPastTheEndOfAMappingNeverShow) {
-  const Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
+  Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
   WriteAt(fd.get(), 0, std::string(1000, 'd'));
   char* page = static_cast<char*>(
       mmap(nullptr, kBlock, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
@@ -152,6 +154,7 @@ TEST_F(PosixSpaceTest, BytesPastTheEndOfAMappingNeverShow) {
   ASSERT_TRUE(Succeeds(ftruncate(fd.get(), 4096)));
   EXPECT_EQ(std::string(page, 4096), std::string(100, 'e') + std::string(3996, '\0'));
   munmap(page, kBlock);
+  fd.Reset();
   Remount();
   EXPECT_TRUE(SameBytes(ReadFile(Path("file")),
                         std::string(100, 'e') + std::string(3996, '\0')));
@@ -170,7 +173,7 @@ TEST_F(PosixSpaceTest, AWriteFarBehindTheEndLeavesZeros) {
 }
 
 TEST_F(PosixSpaceTest, PreallocationReservesAndReadsAsZeros) {
-  const Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
+  Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
   ASSERT_TRUE(Succeeds(fallocate(fd.get(), 0, 0, 1 << 20)));
   EXPECT_EQ(Stat(fd.get()).st_size, 1 << 20);
   EXPECT_GE(AllocatedBytes(fd.get()), 1u << 20);
@@ -187,6 +190,7 @@ TEST_F(PosixSpaceTest, PreallocationReservesAndReadsAsZeros) {
   EXPECT_TRUE(SameBytes(ReadFileDirect(Path("file")), expected));
   // Growing into what was kept beyond the end reads as zeros.
   ASSERT_TRUE(Succeeds(ftruncate(fd.get(), 2 << 20)));
+  fd.Reset();
   Remount();
   EXPECT_TRUE(SameBytes(ReadFile(Path("file")), expected + std::string(1 << 20, '\0')));
 }
@@ -228,7 +232,7 @@ TEST_F(PosixSpaceTest, PunchedHolesReadAsZerosAndGiveSpaceBack) {
 
 TEST_F(PosixSpaceTest, ZeroedRangesReadAsZeros) {
   const std::string data = Pattern(1, 0, 1 << 20);
-  const Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
+  Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
   WriteAt(fd.get(), 0, data);
   if (fallocate(fd.get(), FALLOC_FL_ZERO_RANGE, 5001, 300000) != 0 && !OnCofs())
     GTEST_SKIP() << "this file system has no FALLOC_FL_ZERO_RANGE";
@@ -244,6 +248,7 @@ TEST_F(PosixSpaceTest, ZeroedRangesReadAsZeros) {
   EXPECT_EQ(Stat(fd.get()).st_size, 2000000);
   expected.resize(1000000);
   expected.resize(2000000);
+  fd.Reset();
   Remount();
   EXPECT_TRUE(SameBytes(ReadFile(Path("file")), expected));
 }
