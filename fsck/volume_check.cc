@@ -1,0 +1,126 @@
+#include "fsck/volume_check.h"
+
+#include <array>
+
+#include "base/aligned_buffer.h"
+#include "extent_map/superblock.h"
+#include "fsck/check_context.h"
+
+namespace cofs {
+namespace {
+
+Result<Superblock> ReadCopy(BlockDevice& device, int slot) {
+  const DeviceOffset place = kSuperblockOffsets[slot];
+  if (device.geometry().size_bytes < place.value() + kBlockBytes)
+    return Error(ErrorCode::kNotCofs, "the device ends before the superblock");
+  AlignedBuffer block(kBlockBytes);
+  TRY(device.Read(place, block.span()));
+  return DecodeSuperblock({block.data(), kBlockBytes});
+}
+
+// Whether two copies can be of one volume, one update apart.
+bool Agree(const Superblock& older, const Superblock& newer) {
+  return newer.sequence == older.sequence + 1 && older.uuid == newer.uuid &&
+         older.volume_bytes == newer.volume_bytes &&
+         older.name_hash_key == newer.name_hash_key &&
+         older.created_s == newer.created_s && older.incompat == newer.incompat;
+}
+
+// Whether the check can go on with the volume.
+Result<bool> CheckSuperblocks(BlockDevice& device, Report& report) {
+  const std::array<Result<Superblock>, 2> copies{ReadCopy(device, 0), ReadCopy(device, 1)};
+  for (const auto& copy : copies)
+    if (copy.Is(ErrorCode::kUnsupportedFormat)) return copy.error();
+  if (!copies[0].ok() && !copies[1].ok()) {
+    // Damage of one that once was a superblock says more than the other one's absence.
+    for (const auto& copy : copies) {
+      if (!copy.Is(ErrorCode::kCorrupt)) continue;
+      report.Add(FindingId::kSuperblockBothLost,
+                 StrCat("no superblock is valid: ", copies[0].error().ToString(), "; ",
+                        copies[1].error().ToString()));
+      return false;
+    }
+    return copies[copies[0].Is(ErrorCode::kNotCofs) ? 1 : 0].error();
+  }
+
+  const bool first_is_newest =
+      copies[0].ok() && (!copies[1].ok() || copies[0]->sequence > copies[1]->sequence);
+  const Superblock& newest = copies[first_is_newest ? 0 : 1].value();
+  report.label = newest.label;
+  report.uuid = newest.uuid;
+  report.marked_clean = newest.clean;
+  const auto& other = copies[first_is_newest ? 1 : 0];
+  if (!other.ok()) {
+    const bool as_by_crash = !newest.clean && !other.Is(ErrorCode::kIo);
+    report.Add(as_by_crash ? FindingId::kSuperblockTorn : FindingId::kSuperblockLost,
+               StrCat("superblock at ", kSuperblockOffsets[first_is_newest ? 1 : 0], ": ",
+                      other.error().ToString()));
+  } else if (!Agree(*other, newest)) {
+    report.Add(FindingId::kSuperblockDisagree,
+               StrCat("the superblocks disagree: sequence numbers ", other->sequence,
+                      " and ", newest.sequence, ", uuids ", other->uuid.ToString(),
+                      " and ", newest.uuid.ToString()));
+  }
+  if ((newest.ro_compat & ~kKnownRoCompat) != 0)
+    return Error(ErrorCode::kUnsupportedFormat,
+                 StrCat("features 0x", std::hex, newest.ro_compat));
+  if (device.geometry().size_bytes < newest.volume_bytes) {
+    report.Add(FindingId::kVolumeTruncated,
+               StrCat("the volume has ", newest.volume_bytes, " bytes, the device ",
+                      device.geometry().size_bytes));
+    return false;
+  }
+  // Copies of two volumes: neither can be trusted to belong to what is behind them.
+  return !other.ok() || other->uuid == newest.uuid;
+}
+
+bool IsDamage(const Error& error) {
+  return error.code() == ErrorCode::kCorrupt || error.code() == ErrorCode::kChecksum;
+}
+
+// Passes 3 to 6.
+Status CheckRecords(CheckContext& context) {
+  TRY(WalkRecords(context));
+  TRY(CheckTree(context));
+  TRY_ASSIGN(const UsedSpace space, CheckSpace(context));
+  TRY(CheckChecksums(context, space));
+  TRY(CheckAllocatorImage(context, space));
+  if (context.options.data) TRY(CheckData(context, space));
+  return OkStatus();
+}
+
+// Passes 2 to 6.
+Status CheckStore(BlockDevice& device, const CheckOptions& options, Report& report) {
+  TRY_ASSIGN(const auto slots, SuperblockSlots::Load(device));
+  StoreOptions store_options;
+  store_options.read_only = true;
+  TRY_ASSIGN(const auto store, Store::Open(device, *slots, store_options));
+  const Superblock superblock = slots->current();
+  CheckContext context{device, superblock, *store, options, report, {}};
+  TRY(context.Step({2, "store", 0, 1}));
+  const uint64_t before = report.error_count();
+  TRY(store->VerifyAll([&](const Error& error) {
+    report.Add(FindingId::kStoreDamaged, error.ToString());
+  }));
+  TRY(context.Step({2, "store", 1, 1}));
+  // Records of a damaged file are missing or wrong: nothing more can be told from them.
+  if (report.error_count() > before) return OkStatus();
+  const Status checked = CheckRecords(context);
+  NameFindings(context);
+  return checked;
+}
+
+}  // namespace
+
+Result<Report> CheckVolume(BlockDevice& device, const CheckOptions& options) {
+  Report report(options.finding_count_max);
+  TRY_ASSIGN(const bool can_go_on, CheckSuperblocks(device, report));
+  if (!can_go_on) return report;
+  const Status checked = CheckStore(device, options, report);
+  if (checked.ok()) return report;
+  if (!IsDamage(checked.error())) return checked.error();
+  report.Add(FindingId::kStoreDamaged, checked.error().ToString());
+  return report;
+}
+
+}  // namespace cofs
