@@ -22,9 +22,7 @@ void Batch::Put(std::string_view key, std::string_view value) {
   CheckAdded(rep_->batch.Put(ToSlice(key), ToSlice(value)));
 }
 
-void Batch::Delete(std::string_view key) {
-  CheckAdded(rep_->batch.Delete(ToSlice(key)));
-}
+void Batch::Delete(std::string_view key) { CheckAdded(rep_->batch.Delete(ToSlice(key))); }
 
 void Batch::Merge(std::string_view key, std::string_view operand) {
   const auto parsed = ParseKey(key);

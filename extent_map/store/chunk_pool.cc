@@ -124,9 +124,9 @@ void ChunkPool::ReleasePiece(DeviceRange piece) {
   const uint64_t begin = piece.offset.value();
   uint64_t end = piece.end().value();
   auto next = free_.lower_bound(begin);
-  CHECK((next == free_.end() || next->first >= end) &&
-            Holding(free_, begin) == free_.end(),
-        "chunks at ", begin, " freed twice");
+  CHECK(
+      (next == free_.end() || next->first >= end) && Holding(free_, begin) == free_.end(),
+      "chunks at ", begin, " freed twice");
   free_bytes_ += piece.length_bytes;
   const auto owner = Holding(ranges_, begin);
   if (next != free_.end() && next->first == end && end < owner->first + owner->second) {

@@ -1,6 +1,9 @@
 #include "extent_map/store/engine.h"
 
 #include <rocksdb/listener.h>
+#include <rocksdb/system_clock.h>
+
+#include <algorithm>
 
 #include "extent_map/store/store_options.h"
 
@@ -19,6 +22,31 @@ class BackgroundErrors : public rocksdb::EventListener {
 
  private:
   Engine& engine_;
+};
+
+// After a background error RocksDB waits for a second before it goes on, also when it is
+// asked to end. There is nothing to wait for once the store has failed.
+class StoreClock : public rocksdb::SystemClockWrapper {
+ public:
+  StoreClock(const std::shared_ptr<rocksdb::SystemClock>& clock,
+             const FailureLatch& latch)
+      : SystemClockWrapper(clock), latch_(latch) {}
+  const char* Name() const override { return "cofs-store-clock"; }
+  void SleepForMicroseconds(int micros) override {
+    SystemClockWrapper::SleepForMicroseconds(latch_.failed() ? std::min(micros, 1000)
+                                                             : micros);
+  }
+
+ private:
+  const FailureLatch& latch_;
+};
+
+class StoreEnv : public rocksdb::EnvWrapper {
+ public:
+  StoreEnv(std::unique_ptr<rocksdb::Env> env, const FailureLatch& latch)
+      : EnvWrapper(std::move(env)) {
+    system_clock_ = std::make_shared<StoreClock>(system_clock_, latch);
+  }
 };
 
 }  // namespace
@@ -41,10 +69,10 @@ Engine::~Engine() {
 Status Engine::OpenDatabase(BlockDevice& device, Mode mode, uint64_t cache_bytes) {
   wals = std::make_unique<WalChain>(device, latch);
   const WalLimits limits{sizing.wal_spare_bytes, sizing.staged_bytes_max};
-  file_system =
-      std::make_shared<VolumeFileSystem>(device, *table, *wals, latch, limits);
-  env = rocksdb::NewCompositeEnv(file_system);
+  file_system = std::make_shared<VolumeFileSystem>(device, *table, *wals, latch, limits);
+  env = std::make_unique<StoreEnv>(rocksdb::NewCompositeEnv(file_system), latch);
   rocksdb::Options options = MakeRocksOptions(sizing, cache_bytes, env.get());
+  options.info_log = NewForwardingLogger(latch);
   options.create_if_missing = options.error_if_exists = mode == Mode::kCreate;
   options.listeners.push_back(std::make_shared<BackgroundErrors>(*this));
   rocksdb::DB* opened = nullptr;

@@ -13,7 +13,8 @@ constexpr size_t kChecked = kBlockBytes - sizeof(uint32_t);
 }  // namespace
 
 void SealBlock(char* block, const BlockLabel& label) {
-  CHECK(label.used_bytes > 0 && label.used_bytes <= kPayloadBytes && label.sync_group > 0);
+  CHECK(label.used_bytes > 0 && label.used_bytes <= kPayloadBytes &&
+        label.sync_group > 0);
   std::memset(block + label.used_bytes, 0, kPayloadBytes - label.used_bytes);
   EnvelopeTrailer trailer{};
   trailer.file_id = label.file_id;
@@ -44,13 +45,14 @@ Result<BlockLabel> OpenBlock(const char* block) {
   return label;
 }
 
-Result<BlockLabel> OpenBlockOf(const char* block, uint64_t file_id, uint32_t block_index) {
+Result<BlockLabel> OpenBlockOf(const char* block, uint64_t file_id,
+                               uint32_t block_index) {
   TRY_ASSIGN(const BlockLabel label, OpenBlock(block));
   if (label.file_id != file_id || label.block_index != block_index)
-    return Error(ErrorCode::kCorrupt,
-                 StrCat("a block of file ", label.file_id, ", index ", label.block_index,
-                        " where block ", block_index, " of file ", file_id,
-                        " should be"));
+    return Error(
+        ErrorCode::kCorrupt,
+        StrCat("a block of file ", label.file_id, ", index ", label.block_index,
+               " where block ", block_index, " of file ", file_id, " should be"));
   return label;
 }
 

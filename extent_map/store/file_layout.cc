@@ -92,8 +92,8 @@ Result<size_t> ReadFile(BlockDevice& device, uint64_t file_id, const FileLayout&
     const uint64_t section_end =
         next == layout.sections.end() ? layout.size_bytes : next->first_byte;
     const uint64_t in_section = offset + done - section.first_byte;
-    const size_t part = std::min<uint64_t>({length - done, section_end - offset - done,
-                                            kScanBlocks * kPayloadBytes});
+    const size_t part = std::min<uint64_t>(
+        {length - done, section_end - offset - done, kScanBlocks * kPayloadBytes});
     const uint64_t first = section.first_block + in_section / kPayloadBytes;
     const size_t skip = in_section % kPayloadBytes;
     const uint64_t count = (skip + part + kPayloadBytes - 1) / kPayloadBytes;
@@ -112,8 +112,7 @@ Result<size_t> ReadFile(BlockDevice& device, uint64_t file_id, const FileLayout&
         return AtBlock(Error(ErrorCode::kCorrupt,
                              StrCat(label->used_bytes, " bytes used, not ", used)),
                        layout.extents, first + i);
-      const size_t end =
-          std::min<uint64_t>(used, offset + length - block_byte);
+      const size_t end = std::min<uint64_t>(used, offset + length - block_byte);
       std::memcpy(out + (block_byte + begin - offset), block + begin, end - begin);
     }
     done += part;
@@ -132,7 +131,7 @@ Status ScanGroups(BlockDevice& device, uint64_t file_id, uint64_t proven_blocks,
     return Error(ErrorCode::kCorrupt,
                  StrCat(proven_blocks, " blocks in chunks of ", capacity));
   AlignedBuffer buffer(std::min(capacity, kScanBlocks) * kBlockBytes);
-  uint64_t group_bytes = 0;  // of the group that has begun and not ended
+  uint64_t group_bytes = 0;     // of the group that has begun and not ended
   std::optional<Error> broken;  // the file has ended; only rot is looked for
   for (uint64_t first = 0; first < capacity; first += kScanBlocks) {
     const uint64_t count = std::min(kScanBlocks, capacity - first);
@@ -147,9 +146,8 @@ Status ScanGroups(BlockDevice& device, uint64_t file_id, uint64_t proven_blocks,
               StrCat("damaged before the valid sync group ", label->sync_group));
         continue;
       }
-      const bool fits =
-          label.ok() && label->sync_group == last_group + 1 &&
-          (label->last_of_group || label->used_bytes == kPayloadBytes);
+      const bool fits = label.ok() && label->sync_group == last_group + 1 &&
+                        (label->last_of_group || label->used_bytes == kPayloadBytes);
       if (!fits) {
         broken = AtBlock(label.ok() ? Error(ErrorCode::kCorrupt,
                                             StrCat("sync group ", label->sync_group,

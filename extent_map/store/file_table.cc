@@ -65,7 +65,8 @@ Result<std::unique_ptr<FileTable>> FileTable::Load(BlockDevice& device, Origin o
   return table;
 }
 
-Result<std::unique_ptr<FileTable>> FileTable::Format(BlockDevice& device, DeviceRange pool,
+Result<std::unique_ptr<FileTable>> FileTable::Format(BlockDevice& device,
+                                                     DeviceRange pool,
                                                      uint64_t chunk_bytes,
                                                      FailureLatch& latch,
                                                      Journal::Publish publish) {
@@ -292,16 +293,18 @@ Result<FileTable::Capacity> FileTable::EnsureCapacity(VolumeFile& file,
   }
 }
 
+void FileTable::AppendGroup(VolumeFile& file, uint64_t bytes) {
+  MutexLock lock(mutex_);
+  file.layout_.Append(bytes);
+  if (!file.is_deleted_) grown_groups_.insert(file.id);
+}
+
 void FileTable::SetLength(VolumeFile& file, const FileLayout& layout, bool is_durable) {
   MutexLock lock(mutex_);
   file.layout_.block_count = layout.block_count;
   file.layout_.size_bytes = layout.size_bytes;
   file.layout_.sections = layout.sections;
   if (!is_durable || file.is_deleted_) return;
-  if (file.kind == FileKind::kGroups) {
-    grown_groups_.insert(file.id);
-    return;
-  }
   std::string change;
   EncodeSynced(change, file.id, file.layout_, file.journaled_sections_);
   Stage(change);
@@ -399,11 +402,10 @@ Status FileTable::CommitOnce() {
 }
 
 void FileTable::Reclaim() {
-  const auto still_needed =
-      std::partition(freed_.begin(), freed_.end(),
-                     [&](const Freed& freed) REQUIRES(mutex_) {
-                       return freed.ticket > durable_ticket_;
-                     });
+  const auto still_needed = std::partition(freed_.begin(), freed_.end(),
+                                           [&](const Freed& freed) REQUIRES(mutex_) {
+                                             return freed.ticket > durable_ticket_;
+                                           });
   for (auto freed = still_needed; freed != freed_.end(); ++freed)
     for (const DeviceRange& extent : freed->extents) pool_.Release(extent);
   freed_.erase(still_needed, freed_.end());

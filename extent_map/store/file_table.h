@@ -14,8 +14,8 @@
 //    durable, if that has changed; damage among them is found for certain.
 // 5. When the pool has run out, the store fails as a whole; there is no half.
 //
-// Lock order: journal_mutex_ (held over the journal's I/O), then mutex_ (a leaf: no I/O and
-// no callback under it once the table is open).
+// Lock order: journal_mutex_ (held over the journal's I/O), then mutex_ (a leaf: no I/O
+// and no callback under it once the table is open).
 #pragma once
 
 #include <atomic>
@@ -56,7 +56,7 @@ class VolumeFile {
   FileTable& table_;
   // All guarded by the table's mutex.
   std::string name_;
-  FileLayout layout_;             // what readers see
+  FileLayout layout_;              // what readers see
   size_t journaled_sections_ = 0;  // of the layout
   bool is_deleted_ = false;
   uint64_t delete_ticket_ = 0;
@@ -109,7 +109,10 @@ class FileTable {
   };
   Result<Capacity> EnsureCapacity(VolumeFile& file, uint64_t block_count,
                                   uint64_t spare_bytes) EXCLUDES(mutex_);
-  // What readers see from now on; blocks are written. `is_durable`: and flushed.
+  // A group of so many bytes is durable behind what a WAL or MANIFEST held.
+  void AppendGroup(VolumeFile& file, uint64_t bytes) EXCLUDES(mutex_);
+  // What readers of a whole file see from now on; its blocks are written. `is_durable`:
+  // and flushed.
   void SetLength(VolumeFile& file, const FileLayout& layout, bool is_durable)
       EXCLUDES(mutex_);
   // Gives back the chunks behind the last block.

@@ -64,13 +64,13 @@ Status GroupWriter::WriteSealed() {
   }
   const uint64_t block_count = (sealed_.size() + kPayloadBytes - 1) / kPayloadBytes;
   TRY_ASSIGN(const FileTable::Capacity capacity,
-             table_.EnsureCapacity(*file_, layout_.block_count + block_count, spare_bytes_));
+             table_.EnsureCapacity(*file_, next_block_ + block_count, spare_bytes_));
   if (capacity.has_grown) TRY(table_.Commit());
   TRY(WriteBlocks(capacity.extents, block_count));
-  layout_.Append(sealed_.size());
+  table_.AppendGroup(*file_, sealed_.size());
+  next_block_ += block_count;
   ++last_group_;
-  written_bytes_.store(layout_.block_count * kBlockBytes, std::memory_order_relaxed);
-  table_.SetLength(*file_, layout_, /*is_durable=*/true);
+  written_bytes_.store(next_block_ * kBlockBytes, std::memory_order_relaxed);
   sealed_.clear();
   if (sealed_.capacity() > kBufferBytesKept) sealed_.shrink_to_fit();
   if (buffer_.size_bytes() > kBufferBytesKept) buffer_ = AlignedBuffer();
@@ -87,7 +87,7 @@ Status GroupWriter::WriteBlocks(const std::vector<DeviceRange>& extents,
     BlockLabel label;
     label.file_id = file_->id;
     label.sync_group = last_group_ + 1;
-    label.block_index = static_cast<uint32_t>(layout_.block_count + i);
+    label.block_index = static_cast<uint32_t>(next_block_ + i);
     label.used_bytes =
         static_cast<uint16_t>(std::min(kPayloadBytes, sealed_.size() - done));
     label.last_of_group = i + 1 == block_count;
@@ -96,17 +96,15 @@ Status GroupWriter::WriteBlocks(const std::vector<DeviceRange>& extents,
     done += label.used_bytes;
   }
   std::vector<IoOp> ops;
-  ForEachRun(extents, layout_.block_count, block_count,
-             [&](DeviceRange range, uint64_t first) {
-               IoOp op;
-               op.kind = IoKind::kWrite;
-               op.offset = range.offset;
-               op.data = buffer_.data() + (first - layout_.block_count) * kBlockBytes;
-               op.length_bytes = range.length_bytes;
-               ops.push_back(std::move(op));
-             });
-  const bool is_small =
-      ops.size() == 1 && ops[0].length_bytes <= kDurableWriteBytesMax;
+  ForEachRun(extents, next_block_, block_count, [&](DeviceRange range, uint64_t first) {
+    IoOp op;
+    op.kind = IoKind::kWrite;
+    op.offset = range.offset;
+    op.data = buffer_.data() + (first - next_block_) * kBlockBytes;
+    op.length_bytes = range.length_bytes;
+    ops.push_back(std::move(op));
+  });
+  const bool is_small = ops.size() == 1 && ops[0].length_bytes <= kDurableWriteBytesMax;
   ops[0].fua = is_small;
   TRY(device_.Execute(ops));
   return is_small ? OkStatus() : device_.Flush();

@@ -29,7 +29,10 @@ class GroupWriter {
  public:
   // `spare_bytes` is what is taken in advance when the file must take chunks.
   GroupWriter(BlockDevice& device, FileTable& table, FileRef file, uint64_t spare_bytes)
-      : device_(device), table_(table), file_(std::move(file)), spare_bytes_(spare_bytes) {}
+      : device_(device),
+        table_(table),
+        file_(std::move(file)),
+        spare_bytes_(spare_bytes) {}
 
   // Any thread.
   void Append(std::string_view bytes) EXCLUDES(stage_mutex_);
@@ -68,7 +71,7 @@ class GroupWriter {
 
   // Of the thread that makes the group.
   std::string sealed_;
-  FileLayout layout_;
+  uint64_t next_block_ = 0;
   uint64_t last_group_ = 0;
   AlignedBuffer buffer_;
   std::atomic<uint64_t> written_bytes_{0};

@@ -58,7 +58,8 @@ struct Record {
 };
 
 // The whole record of `generation` that begins at `at`, if there is one.
-std::optional<Record> GetRecord(std::string_view bytes, uint64_t at, uint64_t generation) {
+std::optional<Record> GetRecord(std::string_view bytes, uint64_t at,
+                                uint64_t generation) {
   if (at >= bytes.size() || bytes.size() - at < kBlockBytes) return std::nullopt;
   RecordHeader header;
   std::memcpy(&header, bytes.data() + at, sizeof(header));

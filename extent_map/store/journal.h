@@ -16,8 +16,8 @@
 // Invariants:
 // 1. A record is durable before the next one is issued.
 // 2. A change record is written twice, one copy after the other, in one write. One whole
-//    copy is the record: rot of a single block loses nothing, not even in the last record,
-//    where rot can't be told from a torn write.
+//    copy is the record: rot of a single block loses nothing, not even in the last
+//    record, where rot can't be told from a torn write.
 // 3. A replay ends where neither copy of the next record is whole. If a whole record with
 //    a later sequence of this generation follows, that is rot: kCorrupt.
 // 4. Records left over in reused space have another generation. Generations of a volume

@@ -62,8 +62,7 @@ bool IsPossible(FileKind kind, const FileLayout& layout) {
   if (layout.block_count > layout.capacity_blocks() ||
       layout.block_count > kFileBlocksMax)
     return false;
-  if (kind == FileKind::kGroups)
-    return layout.sections.empty() && layout.size_bytes == 0;
+  if (kind == FileKind::kGroups) return layout.sections.empty() && layout.size_bytes == 0;
   Section begin;
   for (size_t i = 0; i <= layout.sections.size(); ++i) {
     const Section end = i < layout.sections.size()
@@ -311,7 +310,8 @@ Result<JournalState> DecodeSnapshot(std::string_view bytes) {
     const uint64_t extent_count = in.Varint();
     for (uint64_t k = 0; in.ok() && k < extent_count; ++k) {
       TRY_ASSIGN(const DeviceRange extent, GetRange(in));
-      if (!file.layout.extents.empty() && file.layout.extents.back().end() == extent.offset)
+      if (!file.layout.extents.empty() &&
+          file.layout.extents.back().end() == extent.offset)
         return Refused(StrCat("extents of file ", id));
       file.layout.extents.push_back(extent);
     }

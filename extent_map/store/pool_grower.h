@@ -1,7 +1,8 @@
 // PoolGrower: the thread that grows the pool ahead of need.
 //
-// Thread-safe. It takes from the volume's free space only when the store is at work, never
-// during its recovery, and what it takes is durable in the journal before it is used.
+// Thread-safe. It takes from the volume's free space only when the store is at work,
+// never during its recovery, and what it takes is durable in the journal before it is
+// used.
 #pragma once
 
 #include <atomic>

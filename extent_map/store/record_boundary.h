@@ -1,12 +1,12 @@
 // RecordBoundary: finds where records end in the byte stream of a RocksDB log.
 //
 // RocksDB hands over a log in pieces that may end inside a record, and a sync may come
-// between two of them; a sync group must end with a whole record, or a recovery that takes
-// every acknowledged byte for whole would refuse the log.
-// Format (RocksDB, "Write Ahead Log File Format"): blocks of 32 KiB of fragments, each with
-// crc32c (4), length (2, little-endian), type (1) in front; type 1 is a whole record, 2, 3, 4
-// first, middle and last part of one; less than 7 bytes at the end of a block are zeros.
-// Not thread-safe.
+// between two of them; a sync group must end with a whole record, or a recovery that
+// takes every acknowledged byte for whole would refuse the log. Format (RocksDB, "Write
+// Ahead Log File Format"): blocks of 32 KiB of fragments, each with crc32c (4), length
+// (2, little-endian), type (1) in front; type 1 is a whole record, 2, 3, 4 first, middle
+// and last part of one; less than 7 bytes at the end of a block are zeros. Not
+// thread-safe.
 #pragma once
 
 #include <array>

@@ -7,7 +7,9 @@ namespace cofs::store {
 namespace {
 
 rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
-std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+std::string_view View(const rocksdb::Slice& slice) {
+  return {slice.data(), slice.size()};
+}
 
 class RocksCursor : public Cursor {
  public:
@@ -23,7 +25,9 @@ class RocksCursor : public Cursor {
   }
 
   void Seek(std::string_view key) override { iterator_->Seek(ToSlice(key)); }
-  void SeekForPrev(std::string_view key) override { iterator_->SeekForPrev(ToSlice(key)); }
+  void SeekForPrev(std::string_view key) override {
+    iterator_->SeekForPrev(ToSlice(key));
+  }
   void Next() override { iterator_->Next(); }
   void Prev() override { iterator_->Prev(); }
   bool valid() const override { return iterator_->Valid(); }
@@ -98,9 +102,8 @@ std::vector<DeviceRange> RocksStore::PoolRanges() const {
 
 Result<std::optional<std::string>> RocksStore::Get(std::string_view key) const {
   rocksdb::PinnableSlice value;
-  const rocksdb::Status status =
-      engine_->db->Get(rocksdb::ReadOptions(), engine_->db->DefaultColumnFamily(),
-                       ToSlice(key), &value);
+  const rocksdb::Status status = engine_->db->Get(
+      rocksdb::ReadOptions(), engine_->db->DefaultColumnFamily(), ToSlice(key), &value);
   if (status.IsNotFound()) return std::optional<std::string>();
   if (!status.ok()) return FromRocks(status, "reading the store");
   return std::optional<std::string>(value.ToString());

@@ -9,8 +9,9 @@ Sizing Sizing::ForVolume(uint64_t volume_bytes) {
   constexpr uint64_t kMemtableMin = 128 << 10;
   constexpr uint64_t kMemtableMax = 16 << 20;
   Sizing sizing;
-  const uint64_t memtable = std::clamp(
-      std::bit_floor(std::max<uint64_t>(volume_bytes / 4096, 1)), kMemtableMin, kMemtableMax);
+  const uint64_t memtable =
+      std::clamp(std::bit_floor(std::max<uint64_t>(volume_bytes / 4096, 1)), kMemtableMin,
+                 kMemtableMax);
   sizing.memtable_bytes = memtable;
   sizing.chunk_bytes = std::clamp<uint64_t>(memtable / 4, 32 << 10, 1 << 20);
   sizing.wal_bytes_soft = 4 * memtable;

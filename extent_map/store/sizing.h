@@ -1,7 +1,7 @@
 // Sizing: how large the parts of a store are, for a volume's size.
 //
-// One memtable is the unit of nearly everything: it is the size of a table at level 0, and
-// a compaction is bounded by a number of them. README.md, "Room", adds it up.
+// One memtable is the unit of nearly everything: it is the size of a table at level 0,
+// and a compaction is bounded by a number of them. README.md, "Room", adds it up.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +10,11 @@ namespace cofs::store {
 
 struct Sizing {
   uint64_t memtable_bytes = 0;
-  uint64_t chunk_bytes = 0;          // of the pool; fixed by mkfs
-  uint64_t wal_bytes_soft = 0;       // then the memtable is flushed, however small
-  uint64_t wal_bytes_hard = 0;       // then commits wait for that
-  uint64_t wal_spare_bytes = 0;      // taken in advance by a WAL
-  uint64_t staged_bytes_max = 0;     // records in memory that no commit asked for yet
+  uint64_t chunk_bytes = 0;       // of the pool; fixed by mkfs
+  uint64_t wal_bytes_soft = 0;    // then the memtable is flushed, however small
+  uint64_t wal_bytes_hard = 0;    // then commits wait for that
+  uint64_t wal_spare_bytes = 0;   // taken in advance by a WAL
+  uint64_t staged_bytes_max = 0;  // records in memory that no commit asked for yet
   uint64_t manifest_bytes_max = 0;
   uint64_t level1_bytes = 0;
 

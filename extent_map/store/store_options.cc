@@ -27,7 +27,8 @@ std::shared_ptr<rocksdb::TableFactory> MakeTableFactory(uint64_t cache_bytes) {
   table.cache_index_and_filter_blocks = true;
   table.cache_index_and_filter_blocks_with_high_priority = true;
   table.pin_l0_filter_and_index_blocks_in_cache = true;
-  return std::shared_ptr<rocksdb::TableFactory>(rocksdb::NewBlockBasedTableFactory(table));
+  return std::shared_ptr<rocksdb::TableFactory>(
+      rocksdb::NewBlockBasedTableFactory(table));
 }
 
 void SetLog(rocksdb::Options& options, const Sizing& sizing) {
@@ -39,7 +40,6 @@ void SetLog(rocksdb::Options& options, const Sizing& sizing) {
   options.max_manifest_file_size = sizing.manifest_bytes_max;
   options.avoid_flush_during_recovery = false;
   options.avoid_flush_during_shutdown = true;  // a store that is dropped syncs nothing
-  options.info_log = NewForwardingLogger();
   options.info_log_level = rocksdb::InfoLogLevel::ERROR_LEVEL;
   options.keep_log_file_num = 1;
   options.stats_dump_period_sec = 0;

@@ -24,9 +24,7 @@ std::string NameOf(const std::string& path) {
   return clean.starts_with(prefix) ? clean.substr(prefix.size()) : "";
 }
 
-bool IsStoreDirectory(const std::string& path) {
-  return NameOf(path + "/x") == "x";
-}
+bool IsStoreDirectory(const std::string& path) { return NameOf(path + "/x") == "x"; }
 
 IOStatus NoSuchFile(const std::string& name) { return IOStatus::PathNotFound(name); }
 
@@ -54,19 +52,24 @@ class Lock : public rocksdb::FileLock {
 
 class ForwardingLogger : public rocksdb::Logger {
  public:
-  ForwardingLogger() : Logger(rocksdb::InfoLogLevel::ERROR_LEVEL) {}
+  explicit ForwardingLogger(const FailureLatch& latch)
+      : Logger(rocksdb::InfoLogLevel::ERROR_LEVEL), latch_(latch) {}
   ~ForwardingLogger() override = default;
   using Logger::Logv;
   void Logv(const char*, va_list) override {}
-  void Logv(const rocksdb::InfoLogLevel level, const char* format, va_list args) override {
+  void Logv(const rocksdb::InfoLogLevel level, const char* format,
+            va_list args) override {
     if (level < rocksdb::InfoLogLevel::ERROR_LEVEL ||
-        level >= rocksdb::InfoLogLevel::HEADER_LEVEL)
+        level >= rocksdb::InfoLogLevel::HEADER_LEVEL || latch_.failed())
       return;
     char line[900];
     const int length = std::vsnprintf(line, sizeof(line), format, args);
     if (length <= 0) return;
     LogWarning("RocksDB: " + Printable(line));
   }
+
+ private:
+  const FailureLatch& latch_;
 };
 
 }  // namespace
@@ -86,8 +89,8 @@ IOStatus ToIOStatus(const Status& status) {
   return status.ok() ? IOStatus::OK() : ToIOStatus(status.error());
 }
 
-std::shared_ptr<rocksdb::Logger> NewForwardingLogger() {
-  return std::make_shared<ForwardingLogger>();
+std::shared_ptr<rocksdb::Logger> NewForwardingLogger(const FailureLatch& latch) {
+  return std::make_shared<ForwardingLogger>(latch);
 }
 
 IOStatus VolumeFileSystem::NewSequentialFile(
@@ -117,9 +120,9 @@ IOStatus VolumeFileSystem::NewRandomAccessFile(
   });
 }
 
-IOStatus VolumeFileSystem::NewWritableFile(const std::string& path, const FileOptions&,
-                                           std::unique_ptr<rocksdb::FSWritableFile>* result,
-                                           IODebugContext*) {
+IOStatus VolumeFileSystem::NewWritableFile(
+    const std::string& path, const FileOptions&,
+    std::unique_ptr<rocksdb::FSWritableFile>* result, IODebugContext*) {
   result->reset();
   if (table_.read_only()) return IOStatus::IOError("the store is open read-only");
   return ContainedWrite(latch_, [&]() -> Status {
@@ -129,8 +132,8 @@ IOStatus VolumeFileSystem::NewWritableFile(const std::string& path, const FileOp
     const bool is_manifest = name.starts_with("MANIFEST-");
     if (const FileRef old = table_.Find(name); old != nullptr) wals_.Remove(old->id);
     TRY_ASSIGN(FileRef file,
-               table_.Create(name, is_wal || is_manifest ? FileKind::kGroups
-                                                         : FileKind::kWhole));
+               table_.Create(
+                   name, is_wal || is_manifest ? FileKind::kGroups : FileKind::kWhole));
     if (!is_wal && !is_manifest) {
       *result = NewWholeFile(
           std::make_unique<WholeWriter>(device_, table_, std::move(file)), latch_);
@@ -178,7 +181,8 @@ IOStatus VolumeFileSystem::FileExists(const std::string& name, const IOOptions&,
 }
 
 IOStatus VolumeFileSystem::GetChildren(const std::string& directory, const IOOptions&,
-                                       std::vector<std::string>* result, IODebugContext*) {
+                                       std::vector<std::string>* result,
+                                       IODebugContext*) {
   result->clear();
   return Contained([&] {
     if (!IsStoreDirectory(directory)) return IOStatus::NotFound(directory);
@@ -281,7 +285,7 @@ IOStatus VolumeFileSystem::NewLogger(const std::string&, const IOOptions&,
                                      std::shared_ptr<rocksdb::Logger>* result,
                                      IODebugContext*) {
   return Contained([&] {
-    *result = NewForwardingLogger();
+    *result = NewForwardingLogger(latch_);
     return IOStatus::OK();
   });
 }

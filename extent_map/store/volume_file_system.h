@@ -26,8 +26,8 @@ namespace cofs::store {
 inline constexpr char kStoreDirectory[] = "/store";
 
 struct WalLimits {
-  uint64_t spare_bytes = 1 << 20;         // taken in advance
-  uint64_t staged_bytes_max = 4 << 20;    // then a group is written without a commit
+  uint64_t spare_bytes = 1 << 20;       // taken in advance
+  uint64_t staged_bytes_max = 4 << 20;  // then a group is written without a commit
 };
 
 // kCorrupt becomes Corruption, kNotFound PathNotFound, anything else IOError.
@@ -55,7 +55,8 @@ class VolumeFileSystem : public rocksdb::FileSystem {
                                     const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
                                     rocksdb::IODebugContext* dbg) override;
-  rocksdb::IOStatus ReuseWritableFile(const std::string& name, const std::string& old_name,
+  rocksdb::IOStatus ReuseWritableFile(const std::string& name,
+                                      const std::string& old_name,
                                       const rocksdb::FileOptions& options,
                                       std::unique_ptr<rocksdb::FSWritableFile>* result,
                                       rocksdb::IODebugContext* dbg) override;
@@ -81,8 +82,9 @@ class VolumeFileSystem : public rocksdb::FileSystem {
                                        rocksdb::IODebugContext* dbg) override;
   rocksdb::IOStatus DeleteDir(const std::string& name, const rocksdb::IOOptions& options,
                               rocksdb::IODebugContext* dbg) override;
-  rocksdb::IOStatus GetFileSize(const std::string& name, const rocksdb::IOOptions& options,
-                                uint64_t* size, rocksdb::IODebugContext* dbg) override;
+  rocksdb::IOStatus GetFileSize(const std::string& name,
+                                const rocksdb::IOOptions& options, uint64_t* size,
+                                rocksdb::IODebugContext* dbg) override;
   rocksdb::IOStatus GetFileModificationTime(const std::string& name,
                                             const rocksdb::IOOptions& options,
                                             uint64_t* time,
@@ -101,13 +103,15 @@ class VolumeFileSystem : public rocksdb::FileSystem {
                               std::shared_ptr<rocksdb::Logger>* result,
                               rocksdb::IODebugContext* dbg) override;
   rocksdb::IOStatus GetAbsolutePath(const std::string& path,
-                                    const rocksdb::IOOptions& options, std::string* output,
+                                    const rocksdb::IOOptions& options,
+                                    std::string* output,
                                     rocksdb::IODebugContext* dbg) override;
   rocksdb::IOStatus GetFreeSpace(const std::string& path,
                                  const rocksdb::IOOptions& options, uint64_t* free_bytes,
                                  rocksdb::IODebugContext* dbg) override;
-  rocksdb::IOStatus IsDirectory(const std::string& path, const rocksdb::IOOptions& options,
-                                bool* is_directory, rocksdb::IODebugContext* dbg) override;
+  rocksdb::IOStatus IsDirectory(const std::string& path,
+                                const rocksdb::IOOptions& options, bool* is_directory,
+                                rocksdb::IODebugContext* dbg) override;
   // From 8.x on: none of the optional operations (asynchronous reads).
   virtual void SupportedOps(int64_t& supported_ops) { supported_ops = 0; }
 
@@ -121,7 +125,8 @@ class VolumeFileSystem : public rocksdb::FileSystem {
   std::set<std::string> locked_ GUARDED_BY(mutex_);
 };
 
-// RocksDB's own log: errors become warnings of ours, the rest is dropped.
-std::shared_ptr<rocksdb::Logger> NewForwardingLogger();
+// RocksDB's own log: errors become warnings of ours, the rest is dropped, and so is all
+// that follows when the store has failed: that has been said.
+std::shared_ptr<rocksdb::Logger> NewForwardingLogger(const FailureLatch& latch);
 
 }  // namespace cofs::store

@@ -46,9 +46,9 @@ std::unique_ptr<rocksdb::FSRandomAccessFile> NewRandomReader(BlockDevice& device
                                                              FileRef file,
                                                              std::string name,
                                                              FileLayout layout);
-std::unique_ptr<rocksdb::FSWritableFile> NewWalFile(
-    std::shared_ptr<GroupWriter> writer, WalChain& wals, FailureLatch& latch,
-    uint64_t staged_bytes_max);
+std::unique_ptr<rocksdb::FSWritableFile> NewWalFile(std::shared_ptr<GroupWriter> writer,
+                                                    WalChain& wals, FailureLatch& latch,
+                                                    uint64_t staged_bytes_max);
 std::unique_ptr<rocksdb::FSWritableFile> NewManifestFile(
     std::shared_ptr<GroupWriter> writer, BlockDevice& device, FileTable& table,
     FailureLatch& latch);

@@ -2,9 +2,8 @@
 //
 // RocksDB goes on to a new WAL without syncing the old one; what the old one holds may
 // only exist in memory until its memtable is a table. So a commit writes the staged bytes
-// of all WALs, oldest first, and none of a later one is issued before the earlier ones are
-// durable. Then whatever a crash leaves is a prefix of what was written.
-// Thread-safe.
+// of all WALs, oldest first, and none of a later one is issued before the earlier ones
+// are durable. Then whatever a crash leaves is a prefix of what was written. Thread-safe.
 #pragma once
 
 #include <atomic>

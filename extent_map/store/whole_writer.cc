@@ -19,8 +19,8 @@ Status WholeWriter::Append(std::string_view bytes) {
         TRY(WriteOut(/*is_sync=*/false));
       } else {
         // Small files don't pay for a large buffer.
-        AlignedBuffer larger(
-            (capacity == 0 ? kBufferBlocksFirst : kBufferBlocksMax) * kBlockBytes);
+        AlignedBuffer larger((capacity == 0 ? kBufferBlocksFirst : kBufferBlocksMax) *
+                             kBlockBytes);
         if (capacity > 0)
           std::memcpy(larger.data(), buffer_.data(), buffer_.size_bytes());
         buffer_ = std::move(larger);

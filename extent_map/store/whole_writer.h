@@ -37,7 +37,7 @@ class WholeWriter {
   const FileRef file_;
   FileLayout layout_;  // of what has been written out
   uint64_t group_ = 1;
-  AlignedBuffer buffer_;       // blocks
+  AlignedBuffer buffer_;         // blocks
   uint64_t buffered_bytes_ = 0;  // of payload in buffer_
 };
 

@@ -13,10 +13,10 @@ namespace {
 
 constexpr uint64_t kVolumeBytes = 64 << 20;
 
-#define ASSERT_OK(expression)                                          \
-  do {                                                                 \
-    const auto& status_ = (expression);                                \
-    ASSERT_TRUE(status_.ok()) << status_.error().ToString();           \
+#define ASSERT_OK(expression)                                \
+  do {                                                       \
+    const auto& status_ = (expression);                      \
+    ASSERT_TRUE(status_.ok()) << status_.error().ToString(); \
   } while (false)
 
 std::string KeyOf(int i) { return InodeKey(InodeId{static_cast<uint64_t>(i)}); }
