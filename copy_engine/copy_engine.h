@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -81,12 +82,16 @@ enum class CopyVerify : uint8_t {
   kAll,
 };
 
-// One way as it stands, best first; the buffered way is the last.
+// One way as it stands. Best first, the buffered way the last of those that are there;
+// then those that are not there or failed their trial.
 struct CopyWayState {
   CopyWayId id = CopyWayId::kBuffered;
+  bool is_there = true;
+  bool is_proved = false;     // a trial or a copy was read back, and was right
   bool is_set_aside = false;  // it failed, and is tried again after a pause
   uint64_t failure_count = 0;
-  std::string last_failure;
+  std::string last_failure{};
+  std::string description{};  // in words; why it is not there
 };
 
 class CopyEngine {
@@ -96,6 +101,10 @@ class CopyEngine {
     uint64_t in_flight_bytes_max = 16 << 20;  // memory of one buffered copy
     uint64_t chunk_bytes = 1 << 20;           // of one buffered read and write
     CopyVerify verify = CopyVerify::kSample;
+    // Free blocks for trial copies, from 32 KiB up to 4 MiB (copy_probe.h); what is in
+    // them is lost. Without them a way is proved by its first copy, which is then read
+    // back more.
+    std::optional<DeviceRange> scratch{};
   };
   // With the ways that ways.h finds. `device` outlives the engine.
   static Result<std::unique_ptr<CopyEngine>> Create(BlockDevice& device, Options options);

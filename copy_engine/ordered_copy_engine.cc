@@ -19,11 +19,18 @@ constexpr std::chrono::seconds kFirstPause{1};
 constexpr std::chrono::seconds kPauseMax{3600};
 constexpr uint64_t kSampleBytes = 64 << 10;
 constexpr uint64_t kSampleEveryBytes = 64 << 20;
+constexpr uint64_t kProofBytes = 4 << 20;
 
 uint64_t TotalBytes(std::span<const CopyPiece> pieces) {
   uint64_t total_bytes = 0;
   for (const CopyPiece& piece : pieces) total_bytes += piece.length_bytes;
   return total_bytes;
+}
+
+const WayFinding* FindingOf(const std::vector<WayFinding>& findings, CopyWayId way) {
+  const auto found = std::find_if(findings.begin(), findings.end(),
+                                  [way](const auto& f) { return f.way == way; });
+  return found == findings.end() ? nullptr : &*found;
 }
 
 // Drops the first `done_bytes` bytes.
@@ -59,21 +66,27 @@ std::string_view NameOf(CopyWayId way) {
 
 Result<std::unique_ptr<CopyEngine>> CopyEngine::Create(BlockDevice& device,
                                                        Options options) {
-  return std::unique_ptr<CopyEngine>(
-      std::make_unique<OrderedCopyEngine>(device, options, FindWays(device)));
+  return std::unique_ptr<CopyEngine>(std::make_unique<OrderedCopyEngine>(
+      device, options, FindAllWays(device, options.scratch)));
 }
 
 OrderedCopyEngine::OrderedCopyEngine(BlockDevice& device, const Options& options,
-                                     std::vector<std::unique_ptr<CopyWay>> ways,
-                                     Clock clock)
+                                     FoundWays found, Clock clock)
     : device_(device),
       options_(options),
       clock_(std::move(clock)),
-      ways_(std::move(ways)),
+      ways_(std::move(found.ways)),
+      findings_(std::move(found.findings)),
       random_(RandomU64()) {
   ways_.push_back(std::make_unique<BufferedWay>(device, options));
   MutexLock lock(mutex_);
   standings_.resize(ways_.size());
+  standings_.back().is_proved = true;
+  for (size_t i = 0; i < ways_.size(); ++i) {
+    const WayFinding* finding = FindingOf(findings_, ways_[i]->id());
+    if (finding != nullptr && finding->state == WayFinding::State::kProved)
+      standings_[i].is_proved = true;
+  }
 }
 
 OrderedCopyEngine::~OrderedCopyEngine() = default;
@@ -127,11 +140,20 @@ std::vector<CopyWayState> OrderedCopyEngine::ways() const {
   MutexLock lock(mutex_);
   for (size_t i = 0; i < ways_.size(); ++i) {
     const Standing& standing = standings_[i];
+    const WayFinding* finding = FindingOf(findings_, ways_[i]->id());
     states.push_back(
         {.id = ways_[i]->id(),
+         .is_proved = standing.is_proved,
          .is_set_aside = standing.failure_count > 0 && now < standing.again_at,
          .failure_count = standing.failures_in_all,
-         .last_failure = standing.last_failure});
+         .last_failure = standing.last_failure,
+         .description = finding != nullptr ? finding->description : ""});
+  }
+  for (const WayFinding& finding : findings_) {
+    if (finding.state == WayFinding::State::kAbsent ||
+        finding.state == WayFinding::State::kFailed)
+      states.push_back(
+          {.id = finding.way, .is_there = false, .description = finding.reason});
   }
   return states;
 }
@@ -177,19 +199,26 @@ CopyOutcome OrderedCopyEngine::RunWay(size_t index, const CopyTask& task) {
   const bool needs_error =
       outcome.stop != CopyStop::kDone && outcome.stop != CopyStop::kInterrupted;
   CHECK(outcome.error.has_value() == needs_error);
-  if (!IsLast(index) && outcome.stop != CopyStop::kCopyFailed) Verify(task, outcome);
+  if (!IsLast(index) && outcome.stop != CopyStop::kCopyFailed)
+    Verify(index, task, outcome);
   return outcome;
 }
 
-void OrderedCopyEngine::Verify(const CopyTask& task, CopyOutcome& outcome) {
+void OrderedCopyEngine::Verify(size_t index, const CopyTask& task, CopyOutcome& outcome) {
   const uint64_t claimed_bytes = outcome.completed_bytes;
   if (options_.verify == CopyVerify::kNone || claimed_bytes == 0) return;
+  bool is_proved = false;
+  {
+    MutexLock lock(mutex_);
+    is_proved = standings_[index].is_proved;
+  }
   Status status = OkStatus();
   bool is_source_bad = false;
-  uint64_t verified_bytes = 0;
-  const uint64_t step =
-      options_.verify == CopyVerify::kAll ? kSampleBytes : kSampleEveryBytes;
+  uint64_t verified_bytes = 0, step = 0;
   for (uint64_t begin = 0; begin < claimed_bytes && status.ok(); begin += step) {
+    const bool reads_all =
+        options_.verify == CopyVerify::kAll || (!is_proved && begin < kProofBytes);
+    step = reads_all ? kSampleBytes : kSampleEveryBytes;
     const uint64_t stretch = std::min(step, claimed_bytes - begin);
     const uint64_t length_bytes = std::min(kSampleBytes, stretch);
     uint64_t offset = 0;
@@ -204,6 +233,7 @@ void OrderedCopyEngine::Verify(const CopyTask& task, CopyOutcome& outcome) {
     MutexLock lock(mutex_);
     totals_.verified_bytes += verified_bytes;
     if (!status.ok()) ++totals_.verify_failed_count;
+    standings_[index].is_proved = status.ok();
   }
   if (status.ok()) return;
   outcome.completed_bytes = 0;
@@ -264,6 +294,7 @@ void OrderedCopyEngine::Account(size_t index, const CopyOutcome& outcome,
     if (outcome.stop == CopyStop::kWayFailed && !IsLast(index)) {
       ++standing.failure_count;
       ++standing.failures_in_all;
+      standing.is_proved = false;
       standing.last_failure = outcome.error->ToString();
       const uint64_t doublings = std::min<uint64_t>(standing.failure_count - 1, 12);
       const auto pause = std::min(kFirstPause * (int64_t{1} << doublings), kPauseMax);

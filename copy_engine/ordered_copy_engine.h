@@ -8,6 +8,8 @@
 //     set aside.
 //  3. A copy whose read-back differs counts for nothing: all that the way claims to have
 //     done is done again, and the way is set aside.
+//  4. A way that was not proved yet, or that failed, is read back in full for the first
+//     4 MiB of its copy, unless nothing is to be read back at all.
 // Thread-safety: as CopyEngine.
 #pragma once
 
@@ -21,6 +23,7 @@
 #include "base/mutex.h"
 #include "copy_engine/copy_engine.h"
 #include "copy_engine/copy_way.h"
+#include "copy_engine/ways.h"
 
 namespace cofs {
 
@@ -28,9 +31,8 @@ class OrderedCopyEngine final : public CopyEngine {
  public:
   using Clock = std::function<std::chrono::steady_clock::time_point()>;
 
-  // `ways` without the buffered one. `device` outlives the engine.
-  OrderedCopyEngine(BlockDevice& device, const Options& options,
-                    std::vector<std::unique_ptr<CopyWay>> ways,
+  // `device` outlives the engine.
+  OrderedCopyEngine(BlockDevice& device, const Options& options, FoundWays found,
                     Clock clock = std::chrono::steady_clock::now);
   ~OrderedCopyEngine() override;
 
@@ -42,6 +44,7 @@ class OrderedCopyEngine final : public CopyEngine {
   struct Standing {
     uint64_t failure_count = 0;  // since the last success
     uint64_t failures_in_all = 0;
+    bool is_proved = false;
     std::chrono::steady_clock::time_point again_at{};
     std::string last_failure;
   };
@@ -53,7 +56,7 @@ class OrderedCopyEngine final : public CopyEngine {
   // Runs one way and checks what it says.
   CopyOutcome RunWay(size_t index, const CopyTask& task);
   // Reads back what a way claims; the outcome is changed when it is not true.
-  void Verify(const CopyTask& task, CopyOutcome& outcome) EXCLUDES(mutex_);
+  void Verify(size_t index, const CopyTask& task, CopyOutcome& outcome) EXCLUDES(mutex_);
   // Compares source and destination at that position of the copy.
   Status CompareOnce(const CopyTask& task, uint64_t position, uint64_t length_bytes,
                      bool* is_source_bad);
@@ -66,6 +69,7 @@ class OrderedCopyEngine final : public CopyEngine {
   const Options options_;
   const Clock clock_;
   std::vector<std::unique_ptr<CopyWay>> ways_;  // the buffered way last
+  const std::vector<WayFinding> findings_;
 
   mutable Mutex mutex_;
   CopyTotals totals_ GUARDED_BY(mutex_);

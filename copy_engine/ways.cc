@@ -6,10 +6,22 @@
 
 namespace cofs {
 
-std::vector<std::unique_ptr<CopyWay>> FindWays(BlockDevice& device) {
-  std::vector<std::unique_ptr<CopyWay>> ways;
-  if (auto way = DeviceWay::Create(device); way.ok()) ways.push_back(std::move(*way));
-  return ways;
+FoundWays FindAllWays(BlockDevice& device, std::optional<DeviceRange> scratch) {
+  FoundWays found;
+  found.ways = FindWays(device, scratch, &found.findings);
+  auto own = DeviceWay::Create(device);
+  WayFinding finding{
+      .way = CopyWayId::kDevice, .limits = {}, .description = "", .reason = ""};
+  if (own.ok()) {
+    finding.state = WayFinding::State::kFound;
+    finding.limits = (*own)->limits();
+    finding.description = "the copy command of " + device.geometry().path;
+    found.ways.insert(found.ways.begin(), std::move(*own));
+  } else {
+    finding.reason = own.error().context();
+  }
+  found.findings.push_back(std::move(finding));
+  return found;
 }
 
 }  // namespace cofs

@@ -61,10 +61,11 @@ class EngineTest : public ::testing::Test {
     auto second = std::make_unique<ScriptedWay>(CopyWayId::kHostFile, memory_);
     first_ = first.get();
     second_ = second.get();
-    std::vector<std::unique_ptr<CopyWay>> ways;
-    ways.push_back(std::move(first));
-    ways.push_back(std::move(second));
-    engine_ = std::make_unique<OrderedCopyEngine>(device_, options_, std::move(ways),
+    FoundWays found;
+    found.ways.push_back(std::move(first));
+    found.ways.push_back(std::move(second));
+    found.findings = findings_;
+    engine_ = std::make_unique<OrderedCopyEngine>(device_, options_, std::move(found),
                                                   [this] { return now_; });
   }
   void TearDown() override { SetLogSink(nullptr); }
@@ -84,6 +85,21 @@ class EngineTest : public ::testing::Test {
                                .in_flight_bytes_max = 256 << 10,
                                .chunk_bytes = 64 << 10,
                                .verify = CopyVerify::kAll};
+  std::vector<WayFinding> findings_ = {{.way = CopyWayId::kNvmeCopy,
+                                        .state = WayFinding::State::kProved,
+                                        .limits = {},
+                                        .description = "the first",
+                                        .reason = ""},
+                                       {.way = CopyWayId::kScsiXcopy,
+                                        .state = WayFinding::State::kAbsent,
+                                        .limits = {},
+                                        .description = "",
+                                        .reason = "not a SCSI drive"},
+                                       {.way = CopyWayId::kHostFile,
+                                        .state = WayFinding::State::kFound,
+                                        .limits = {},
+                                        .description = "the second",
+                                        .reason = ""}};
   std::chrono::steady_clock::time_point now_{};
   ScriptedWay* first_ = nullptr;
   ScriptedWay* second_ = nullptr;
@@ -200,7 +216,7 @@ TEST_F(EngineTest, FailingWayIsSetAsideWithGrowingPauses) {
     EXPECT_FALSE(engine_->ways()[0].is_set_aside);
   }
   const std::vector<CopyWayState> ways = engine_->ways();
-  ASSERT_EQ(ways.size(), 3u);
+  ASSERT_EQ(ways.size(), 4u);
   EXPECT_EQ(ways[0].id, CopyWayId::kNvmeCopy);
   EXPECT_EQ(ways[0].failure_count, 4u);
   EXPECT_NE(ways[0].last_failure.find("as scripted"), std::string::npos);
@@ -274,6 +290,39 @@ TEST_F(EngineTest, SamplesBoundTheReadBack) {
   const uint64_t reads = device_.io_count(FaultKind::kRead);
   ASSERT_TRUE(Copy().ok());
   EXPECT_EQ(device_.io_count(FaultKind::kRead), reads);
+}
+
+TEST_F(EngineTest, UnprovedWaysAreReadBackMore) {
+  options_.verify = CopyVerify::kSample;
+  SetUp();
+  EXPECT_TRUE(engine_->ways()[0].is_proved);
+  EXPECT_FALSE(engine_->ways()[1].is_proved);
+  first_->script = {.stop = CopyStop::kWayFailed, .bytes = 0};
+  ASSERT_TRUE(Copy().ok());
+  EXPECT_EQ(engine_->totals().verified_bytes, total_bytes_) << "the second's first copy";
+  EXPECT_TRUE(engine_->ways()[1].is_proved);
+  EXPECT_FALSE(engine_->ways()[0].is_proved) << "it failed";
+  ASSERT_TRUE(Copy().ok());
+  EXPECT_EQ(engine_->totals().verified_bytes, total_bytes_ + (64 << 10));
+}
+
+TEST_F(EngineTest, StatesOfWays) {
+  const std::vector<CopyWayState> ways = engine_->ways();
+  ASSERT_EQ(ways.size(), 4u);
+  const struct {
+    CopyWayId id;
+    bool is_there, is_proved;
+    const char* description;
+  } cases[] = {{CopyWayId::kNvmeCopy, true, true, "the first"},
+               {CopyWayId::kHostFile, true, false, "the second"},
+               {CopyWayId::kBuffered, true, true, ""},
+               {CopyWayId::kScsiXcopy, false, false, "not a SCSI drive"}};
+  for (size_t i = 0; i < ways.size(); ++i) {
+    EXPECT_EQ(ways[i].id, cases[i].id);
+    EXPECT_EQ(ways[i].is_there, cases[i].is_there);
+    EXPECT_EQ(ways[i].is_proved, cases[i].is_proved);
+    EXPECT_EQ(ways[i].description, cases[i].description);
+  }
 }
 
 TEST_F(EngineTest, BadRequestsAreRefused) {
