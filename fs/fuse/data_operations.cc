@@ -1,0 +1,134 @@
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "fs/fuse/attributes.h"
+#include "fs/fuse/operations.h"
+
+namespace cofs {
+namespace {
+
+// WRITE's answer and copy_file_range's carry 32 bits.
+constexpr uint64_t kCopyBytesMax = UINT32_MAX & ~(kBlockBytes - 1);
+
+bool IsRangeValid(off_t offset, off_t length) {
+  return offset >= 0 && length >= 0 && length <= INT64_MAX - offset;
+}
+
+}  // namespace
+
+uint32_t Operations::OpenFlagsFor(int flags) const {
+  uint32_t out = FOPEN_PARALLEL_DIRECT_WRITES;
+  // Kernels from 6.10 on let direct writes of one file run at once only for files that
+  // are open in this mode, and keep them coherent with its page cache.
+  if ((flags & O_DIRECT) != 0 && direct_io_allowed_) out |= FOPEN_DIRECT_IO;
+  return out;
+}
+
+void Operations::Open(Reply& reply, fuse_ino_t inode, fuse_file_info* file) {
+  Request& request = *CurrentRequest();
+  const InodeId id(inode);
+  if ((file->flags & O_TRUNC) != 0) {
+    AttributeChange change;
+    change.size_bytes = 0;
+    change.mtime = Now();
+    change.kill_privileges = (request.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0;
+    const Result<InodeStat> truncated = volume_.SetAttributes(id, change);
+    if (!truncated.ok()) return reply.Fail(truncated.error());
+  }
+  const bool writes = (file->flags & O_ACCMODE) != O_RDONLY;
+  file->fh = writes ? 1 : 0;
+  file->keep_cache = 1;
+  request.answer_open_flags = OpenFlagsFor(file->flags);
+  if (writes) writers_.Opened(id);
+  if (!reply.Open(*file) && writes) writers_.Released(id);
+}
+
+void Operations::Release(Reply& reply, fuse_ino_t inode, fuse_file_info* file) {
+  if (file->fh == 1) writers_.Released(InodeId(inode));
+  reply.Errno(0);
+}
+
+void Operations::Read(Reply& reply, fuse_ino_t inode, size_t size, off_t offset,
+                      fuse_file_info*) {
+  // Handles are not looked at: with the writeback cache the kernel also reads
+  // through handles that were opened for writing only.
+  if (!IsRangeValid(offset, static_cast<off_t>(size))) return reply.Errno(EINVAL);
+  const Result<std::span<const char>> data =
+      volume_.Read(InodeId(inode), FileOffset(static_cast<uint64_t>(offset)), size,
+                   *CurrentRequest()->buffer);
+  if (!data.ok()) return reply.Fail(data.error());
+  reply.Data(*data);
+}
+
+void Operations::Write(Reply& reply, fuse_ino_t inode, const char* data, size_t size,
+                       off_t offset, fuse_file_info* file) {
+  if (!IsRangeValid(offset, static_cast<off_t>(size))) return reply.Errno(EFBIG);
+  WriteOptions options;
+  // O_SYNC contains O_DSYNC's bit.
+  options.sync = (file->flags & O_DSYNC) != 0;
+  options.kill_privileges =
+      (CurrentRequest()->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+  const Status status =
+      volume_.Write(InodeId(inode), FileOffset(static_cast<uint64_t>(offset)), {data, size},
+                    options);
+  if (!status.ok()) return reply.Fail(status.error());
+  reply.Written(size);
+}
+
+void Operations::Sync(Reply& reply, fuse_ino_t inode, int, fuse_file_info*) {
+  reply.Done(volume_.Sync(InodeId(inode)));
+}
+
+void Operations::Allocate(Reply& reply, fuse_ino_t inode, int mode, off_t offset,
+                          off_t length, fuse_file_info*) {
+  if (!IsRangeValid(offset, length)) return reply.Errno(EFBIG);
+  reply.Done(volume_.Allocate(InodeId(inode), mode,
+                              FileOffset(static_cast<uint64_t>(offset)),
+                              static_cast<uint64_t>(length)));
+}
+
+void Operations::Seek(Reply& reply, fuse_ino_t inode, off_t offset, int whence,
+                      fuse_file_info*) {
+  if (offset < 0) return reply.Errno(ENXIO);
+  const InodeId id(inode);
+  const FileOffset from(static_cast<uint64_t>(offset));
+  if (options_.writeback_cache && options_.seek_after_write_back && writers_.IsOpen(id))
+    return options_.seek_after_write_back(id, reply.HandOver(), from, whence);
+  SeekNow(reply, id, from, whence);
+}
+
+void Operations::SeekNow(Reply& reply, InodeId inode, FileOffset offset, int whence) {
+  const Result<FileOffset> found = volume_.Seek(inode, offset, whence);
+  if (!found.ok()) return reply.Fail(found.error());
+  reply.Offset(found->value());
+}
+
+void Operations::CopyRange(Reply& reply, fuse_ino_t source, off_t source_offset,
+                           fuse_file_info*, fuse_ino_t destination,
+                           off_t destination_offset, fuse_file_info*, size_t length,
+                           int flags) {
+  if (flags != 0) return reply.Errno(EINVAL);
+  length = std::min<uint64_t>(length, kCopyBytesMax);
+  if (!IsRangeValid(source_offset, static_cast<off_t>(length)) ||
+      !IsRangeValid(destination_offset, static_cast<off_t>(length)))
+    return reply.Errno(EINVAL);
+  Request& request = *CurrentRequest();
+  Interrupts::Registration registration(interrupts_, request);
+  const Result<uint64_t> copied = volume_.Copy(
+      InodeId(source), FileOffset(static_cast<uint64_t>(source_offset)),
+      InodeId(destination), FileOffset(static_cast<uint64_t>(destination_offset)), length,
+      [&request] { return request.interrupted.load(std::memory_order_relaxed); });
+  if (!copied.ok()) return reply.Fail(copied.error());
+  if (*copied == 0 && length > 0 && request.interrupted.load(std::memory_order_relaxed))
+    return reply.Errno(EINTR);
+  reply.Written(*copied);
+}
+
+void Operations::BlockMap(Reply& reply, fuse_ino_t, size_t, uint64_t) {
+  // A swap file would be written past checksums and copy-on-write.
+  reply.Errno(EOPNOTSUPP);
+}
+
+}  // namespace cofs

@@ -1,0 +1,173 @@
+#include "fs/fuse/mounted_volume.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <ctime>
+#include <thread>
+
+#include "base/log.h"
+#include "device/file_device.h"
+#include "fs/fuse/stats_report.h"
+
+namespace cofs {
+namespace {
+
+// A plain fuse mount is gone for umount(8) before its daemon has let go of the volume.
+constexpr std::chrono::seconds kDeviceWait{15};
+// How long those who still use a mount that a signal has ended may go on.
+constexpr time_t kDrain_s = 10;
+constexpr int kEndSignal = SIGUSR2;  // the session has ended
+
+unsigned DefaultThreadCount() {
+  return std::clamp(std::thread::hardware_concurrency(), 4u, 64u);
+}
+
+}  // namespace
+
+MountedVolume::~MountedVolume() {
+  seek_thread_.reset();
+  session_.reset();
+}
+
+Status MountedVolume::OpenVolume() {
+  FileDevice::Options device_options;
+  device_options.wait = kDeviceWait;
+  const OpenMode mode =
+      options_.volume.read_only ? OpenMode::kReadOnly : OpenMode::kReadWrite;
+  TRY_ASSIGN(std::unique_ptr<FileDevice> device,
+             FileDevice::Open(place_.source, mode, device_options));
+  io_ = device->buffered_reason().empty() ? "direct"
+                                          : "buffered: " + device->buffered_reason();
+  TRY_ASSIGN(volume_, Volume::Mount(std::move(device), options_.volume));
+  return OkStatus();
+}
+
+void MountedVolume::CloseVolume() {
+  if (volume_ == nullptr) return;
+  close_status_ = volume_->Unmount();
+  volume_.reset();
+}
+
+Status MountedVolume::Start() {
+  // Before any thread is made: all of them leave these signals to the main thread.
+  ::sigemptyset(&signals_);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, kEndSignal})
+    ::sigaddset(&signals_, signal);
+  ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+
+  TRY(OpenVolume());
+  operations_.emplace(*volume_);
+  FuseSession::Options session_options;
+  session_options.thread_count =
+      options_.thread_count != 0 ? options_.thread_count : DefaultThreadCount();
+  session_options.on_destroy = [this] { CloseVolume(); };
+  session_options.on_end = [] { ::kill(::getpid(), kEndSignal); };
+  TRY_ASSIGN(session_, FuseSession::Create(*operations_, std::move(session_options)));
+  seek_thread_ = std::make_unique<SeekThread>(*operations_, *session_);
+
+  Operations::Options operation_options;
+  operation_options.writeback_cache = options_.writeback_cache;
+  operation_options.stats_text = [this] {
+    StatsSource source;
+    source.volume = volume_.get();
+    source.session = session_.get();
+    source.options = &options_;
+    source.device = place_.source;
+    source.directory = place_.directory;
+    source.io = io_;
+    source.mounted_at_s = mounted_at_s_;
+    return StatsText(source);
+  };
+  operation_options.seek_after_write_back = [this](InodeId inode, fuse_req_t request,
+                                                   FileOffset offset, int whence) {
+    seek_thread_->Ask(inode, request, offset, whence);
+  };
+  operations_->set_options(std::move(operation_options));
+
+  MountRequest request;
+  request.source = place_.source;
+  request.directory = place_.directory;
+  request.is_block_device = place_.is_block_device;
+  request.allow_other = options_.allow_other;
+  request.flags = options_.kernel_flags;
+  request.kernel_options = options_.kernel_options;
+  Result<Fd> device = MountFuse(request);
+  Status live = device.ok() ? session_->Start(std::move(*device)) : device.error();
+  if (!live.ok()) {
+    const bool was_mounted = device.ok();
+    session_->Stop();
+    if (was_mounted)
+      UnmountFuse(place_.directory, true).IgnoreError("the first error is reported");
+    CloseVolume();
+    return live;
+  }
+  mounted_at_s_ = ::time(nullptr);
+  struct stat root;
+  if (::stat(place_.directory.c_str(), &root) == 0) mounted_device_ = root.st_dev;
+  TuneMount(place_.directory);
+  LogInfo(StrCat("mounted ", Printable(place_.source), " at ", Printable(place_.directory),
+                 options_.volume.read_only ? ", read-only" : ""));
+  return OkStatus();
+}
+
+Status MountedVolume::ServeToEnd() {
+  for (;;) {
+    const int signal = ::sigwaitinfo(&signals_, nullptr);
+    if (signal == kEndSignal) break;
+    if (signal > 0) {
+      UnmountBySignal(signal);
+      break;
+    }
+  }
+  // Before the workers' descriptors are closed: it may still answer on them.
+  seek_thread_.reset();
+  session_->Stop();
+  CloseVolume();
+  if (close_status_.ok())
+    LogInfo(StrCat("unmounted ", Printable(place_.source)));
+  else
+    LogError(StrCat("unmounting ", Printable(place_.source), ": ",
+                    close_status_.error().ToString()));
+  return close_status_;
+}
+
+bool MountedVolume::IsStillMounted() const {
+  struct stat root;
+  return mounted_device_.has_value() && ::stat(place_.directory.c_str(), &root) == 0 &&
+         root.st_dev == *mounted_device_;
+}
+
+void MountedVolume::SyncFromKernel() const {
+  const Fd root(::open(place_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!root.valid() || ::syncfs(root.get()) != 0)
+    LogWarning("writing back what the kernel has cached failed");
+}
+
+void MountedVolume::UnmountBySignal(int signal_number) {
+  LogInfo(StrCat("signal ", signal_number, ": unmounting ", Printable(place_.directory)));
+  // Another file system over ours, or ours moved away: not ours to unmount. The end of
+  // the workers aborts the connection.
+  if (!IsStillMounted()) return;
+  SyncFromKernel();
+  Status status = UnmountFuse(place_.directory, false);
+  if (status.Is(ErrorCode::kBusy)) {
+    LogWarning(StrCat(Printable(place_.directory), " is in use: detaching it, and ending in ",
+                      kDrain_s, " s at the latest"));
+    status = UnmountFuse(place_.directory, true);
+  }
+  if (!status.ok()) {
+    LogError(status.error().ToString());
+    return;
+  }
+  // Until the kernel has let go, a second signal, or the end of patience.
+  const timespec patience{kDrain_s, 0};
+  if (::sigtimedwait(&signals_, nullptr, &patience) != kEndSignal)
+    LogWarning("ending while the mount is still in use");
+}
+
+}  // namespace cofs

@@ -1,0 +1,63 @@
+// MountedVolume: one mount, from opening the device to the clean unmount.
+#pragma once
+
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "fs/core/volume.h"
+#include "fs/fuse/daemon.h"
+#include "fs/fuse/fuse_session.h"
+#include "fs/fuse/kernel_mount.h"
+#include "fs/fuse/mount_options.h"
+#include "fs/fuse/operations.h"
+#include "fs/fuse/seek_thread.h"
+
+namespace cofs {
+
+struct MountPlace {
+  std::string source;     // what /proc/mounts is to show
+  std::string directory;  // absolute, without symbolic links
+  bool is_block_device = false;
+};
+
+// Belongs to the main thread of a process that has one mount: it blocks and waits for
+// the process's signals.
+class MountedVolume {
+ public:
+  MountedVolume(MountOptions options, MountPlace place)
+      : options_(std::move(options)), place_(std::move(place)) {}
+  ~MountedVolume();
+
+  // Opens the volume and mounts it: live on return. On an error nothing is mounted and
+  // nothing on the device has changed that a mount does not change.
+  Status Start();
+  // Serves until it is unmounted or a signal asks for the end (SIGTERM, SIGINT, SIGHUP:
+  // it unmounts, lazily when it is in use). On return the volume has been unmounted
+  // cleanly; an error says that it was not.
+  Status ServeToEnd();
+
+ private:
+  Status OpenVolume();
+  void CloseVolume();
+  void UnmountBySignal(int signal_number);
+  bool IsStillMounted() const;
+  void SyncFromKernel() const;
+
+  const MountOptions options_;
+  const MountPlace place_;
+  sigset_t signals_{};
+  std::string io_;
+  int64_t mounted_at_s_ = 0;
+  std::optional<dev_t> mounted_device_;
+
+  std::unique_ptr<Volume> volume_;
+  std::optional<Operations> operations_;
+  std::unique_ptr<FuseSession> session_;
+  std::unique_ptr<SeekThread> seek_thread_;
+  Status close_status_ = OkStatus();
+};
+
+}  // namespace cofs

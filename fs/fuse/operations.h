@@ -1,0 +1,143 @@
+// Operations: what each FUSE request means for the volume. One function for each
+// request of libfuse's low-level API, and for those that libfuse does not know.
+//
+// Thread-safety: all functions, from the session's workers at once.
+// No exception leaves: every call from libfuse goes through a trampoline that answers
+// ENOMEM or EIO. Permissions are the kernel's business (default_permissions).
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/mutex.h"
+#include "fs/core/volume.h"
+#include "fs/fuse/fuse_api.h"
+#include "fs/fuse/interrupts.h"
+#include "fs/fuse/open_writers.h"
+#include "fs/fuse/reply.h"
+#include "fs/fuse/request.h"
+
+namespace cofs {
+
+class Operations {
+ public:
+  struct Options {
+    bool writeback_cache = true;
+    // The text that COFS_IOC_STATS hands out.
+    std::function<std::string()> stats_text;
+    // Makes the kernel write back the dirty pages of a file, and returns when it has.
+    // Takes over the answer: `answer` is called with the volume up to date.
+    std::function<void(InodeId inode, fuse_req_t request, FileOffset offset, int whence)>
+        seek_after_write_back;
+  };
+  // `volume` outlives the operations.
+  explicit Operations(Volume& volume) : volume_(volume) {}
+  void set_options(Options options) { options_ = std::move(options); }
+  // FOPEN_DIRECT_IO for O_DIRECT opens, and mmap(2) of such files: from the kernel's
+  // answer to INIT.
+  void set_direct_io_allowed(bool allowed) { direct_io_allowed_ = allowed; }
+
+  // The callbacks for fuse_session_new(), whose user data is an Operations.
+  static fuse_lowlevel_ops Table();
+
+  Interrupts& interrupts() { return interrupts_; }
+
+  // ---- requests that libfuse does not know (raw_operations.cc) ----
+  // Writes the answer itself. False: not one of these.
+  bool HandleRaw(const fuse_in_header& header, std::span<const char> argument,
+                 Request& request);
+
+  // Answers an LSEEK; public for the thread behind seek_after_write_back.
+  void SeekNow(Reply& reply, InodeId inode, FileOffset offset, int whence);
+
+ private:
+  template <auto kMethod>
+  friend struct Trampoline;
+
+  void Init(fuse_conn_info* connection);
+
+  // name_operations.cc
+  void Lookup(Reply& reply, fuse_ino_t parent, const char* name);
+  void Forget(Reply& reply, fuse_ino_t inode, uint64_t count);
+  void ForgetMany(Reply& reply, size_t count, fuse_forget_data* forgets);
+  void ReadLink(Reply& reply, fuse_ino_t inode);
+  void MakeNode(Reply& reply, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev);
+  void MakeDirectory(Reply& reply, fuse_ino_t parent, const char* name, mode_t mode);
+  void Unlink(Reply& reply, fuse_ino_t parent, const char* name);
+  void RemoveDirectory(Reply& reply, fuse_ino_t parent, const char* name);
+  void MakeSymlink(Reply& reply, const char* target, fuse_ino_t parent, const char* name);
+  void Rename(Reply& reply, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+              const char* new_name, unsigned flags);
+  void Link(Reply& reply, fuse_ino_t inode, fuse_ino_t new_parent, const char* new_name);
+  void Create(Reply& reply, fuse_ino_t parent, const char* name, mode_t mode,
+              fuse_file_info* file);
+  void OpenDirectory(Reply& reply, fuse_ino_t inode, fuse_file_info* file);
+  void ReadDirectory(Reply& reply, fuse_ino_t inode, size_t size, off_t offset,
+                     fuse_file_info* file);
+  void ReadDirectoryPlus(Reply& reply, fuse_ino_t inode, size_t size, off_t offset,
+                         fuse_file_info* file);
+
+  // attribute_operations.cc
+  void GetAttributes(Reply& reply, fuse_ino_t inode, fuse_file_info* file);
+  void SetAttributes(Reply& reply, fuse_ino_t inode, struct stat* attributes, int to_set,
+                     fuse_file_info* file);
+  void Statfs(Reply& reply, fuse_ino_t inode);
+  void SetXattr(Reply& reply, fuse_ino_t inode, const char* name, const char* value,
+                size_t size, int flags);
+  void GetXattr(Reply& reply, fuse_ino_t inode, const char* name, size_t size);
+  void ListXattrs(Reply& reply, fuse_ino_t inode, size_t size);
+  void RemoveXattr(Reply& reply, fuse_ino_t inode, const char* name);
+
+  // data_operations.cc
+  void Open(Reply& reply, fuse_ino_t inode, fuse_file_info* file);
+  void Release(Reply& reply, fuse_ino_t inode, fuse_file_info* file);
+  void Read(Reply& reply, fuse_ino_t inode, size_t size, off_t offset, fuse_file_info* file);
+  void Write(Reply& reply, fuse_ino_t inode, const char* data, size_t size, off_t offset,
+             fuse_file_info* file);
+  void Sync(Reply& reply, fuse_ino_t inode, int data_only, fuse_file_info* file);
+  void Allocate(Reply& reply, fuse_ino_t inode, int mode, off_t offset, off_t length,
+                fuse_file_info* file);
+  void Seek(Reply& reply, fuse_ino_t inode, off_t offset, int whence, fuse_file_info* file);
+  void CopyRange(Reply& reply, fuse_ino_t source, off_t source_offset,
+                 fuse_file_info* source_file, fuse_ino_t destination,
+                 off_t destination_offset, fuse_file_info* destination_file, size_t length,
+                 int flags);
+  void BlockMap(Reply& reply, fuse_ino_t inode, size_t block_bytes, uint64_t index);
+
+  // ioctl_operations.cc
+  void Ioctl(Reply& reply, fuse_ino_t inode, unsigned command, void* argument,
+             fuse_file_info* file, unsigned flags, const void* in, size_t in_bytes,
+             size_t out_bytes);
+  void IoctlStats(Reply& reply, std::span<const char> in) EXCLUDES(stats_mutex_);
+  void IoctlMap(Reply& reply, InodeId inode, std::span<const char> in);
+  void IoctlTrim(Reply& reply, std::span<const char> in);
+  void IoctlGetFlags(Reply& reply, InodeId inode, unsigned command, size_t out_bytes);
+  void IoctlSetFlags(Reply& reply, InodeId inode, unsigned command,
+                     std::span<const char> in);
+
+  // raw_operations.cc
+  void RawSyncFileSystem(Request& request);
+  void RawTemporaryFile(const fuse_in_header& header, std::span<const char> argument,
+                        Request& request);
+  void RawStatx(const fuse_in_header& header, std::span<const char> argument,
+                Request& request);
+
+  double AttributeTimeout(InodeId inode) const;
+  // Answers with an entry that counts a look-up, which is taken back when the kernel
+  // does not want it any more.
+  void ReplyEntry(Reply& reply, const Result<InodeStat>& inode);
+  NewInode NewInodeFor(const Reply& reply, uint32_t mode, uint32_t rdev = 0) const;
+  uint32_t OpenFlagsFor(int flags) const;
+
+  Volume& volume_;
+  Options options_;
+  bool direct_io_allowed_ = false;
+  Interrupts interrupts_;
+  OpenWriters writers_;
+
+  Mutex stats_mutex_;
+  std::string stats_text_ GUARDED_BY(stats_mutex_);
+  uint64_t stats_snapshot_ GUARDED_BY(stats_mutex_) = 0;
+};
+
+}  // namespace cofs
