@@ -17,6 +17,9 @@
 namespace cofs {
 namespace {
 
+// Tried one after another where a device is made of stripes.
+constexpr uint64_t kSmallTrialsMax = 64;
+
 // Different in each word of the scratch and in each trial, so that no trial passes on
 // what an earlier one left behind.
 void FillRandom(std::span<char> out) {
@@ -27,26 +30,70 @@ void FillRandom(std::span<char> out) {
   }
 }
 
-// The first half of the scratch is source, the second half destination, with a block
-// at both its ends that must stay. The source goes over in two pieces that change
-// places, so that a way with many sources has to keep their order.
+// One trial: part of the scratch, and pieces in it that change places, so that a way
+// with many sources has to keep their order. Around the destination stay blocks that
+// must not change.
 struct Trial {
-  explicit Trial(DeviceRange scratch) {
-    const uint64_t blocks =
-        std::min(scratch.length_bytes, kProbeScratchBytesMax) / kBlockBytes;
-    const uint64_t copied = blocks / 2 - 2;
-    const uint64_t first = (copied + 1) / 2, second = copied - first;
-    range = {scratch.offset, blocks * kBlockBytes};
-    const DeviceOffset target = scratch.offset + (blocks / 2 + 1) * kBlockBytes;
-    pieces.push_back(
-        {scratch.offset + second * kBlockBytes, target, first * kBlockBytes});
-    if (second > 0)
-      pieces.push_back(
-          {scratch.offset, target + first * kBlockBytes, second * kBlockBytes});
-  }
   DeviceRange range;
   std::vector<CopyPiece> pieces;
 };
+
+// The first half is source, the second destination.
+Trial WholeTrial(DeviceRange scratch) {
+  const uint64_t blocks =
+      std::min(scratch.length_bytes, kProbeScratchBytesMax) / kBlockBytes;
+  const uint64_t copied = blocks / 2 - 2;
+  const uint64_t first = (copied + 1) / 2, second = copied - first;
+  const DeviceOffset target = scratch.offset + (blocks / 2 + 1) * kBlockBytes;
+  Trial trial{.range = {scratch.offset, blocks * kBlockBytes}, .pieces = {}};
+  trial.pieces.push_back(
+      {scratch.offset + second * kBlockBytes, target, first * kBlockBytes});
+  trial.pieces.push_back(
+      {scratch.offset, target + first * kBlockBytes, second * kBlockBytes});
+  return trial;
+}
+
+// Two blocks to the two behind them, from block `first` of the scratch on.
+Trial SmallTrial(DeviceRange scratch, uint64_t first) {
+  const DeviceOffset start = scratch.offset + first * kBlockBytes;
+  Trial trial{.range = {start, 5 * kBlockBytes}, .pieces = {}};
+  trial.pieces.push_back({start + kBlockBytes, start + 2 * kBlockBytes, kBlockBytes});
+  trial.pieces.push_back({start, start + 3 * kBlockBytes, kBlockBytes});
+  return trial;
+}
+
+// kNotSupported when the way can't do these pieces.
+Status Run(const Trial& trial, CopyWay& way, BlockDevice& device) {
+  AlignedBuffer before(trial.range.length_bytes), after(trial.range.length_bytes);
+  FillRandom(before.span());
+  TRY(device.Write(trial.range.offset, before.span()));
+
+  const std::function<bool()> not_interrupted;
+  const std::function<Status(DeviceOffset, std::span<const char>)> not_checked;
+  const CopyOutcome outcome = way.Run({.pieces = trial.pieces,
+                                       .depth = 4,
+                                       .interrupted = not_interrupted,
+                                       .check_source = not_checked});
+  if (outcome.stop == CopyStop::kNotApplicable)
+    return Error(ErrorCode::kNotSupported,
+                 outcome.error ? outcome.error->context() : "declined");
+  if (outcome.error)
+    return outcome.error->code() == ErrorCode::kNotSupported
+               ? Error(ErrorCode::kIo, outcome.error->context())
+               : *outcome.error;
+  if (outcome.stop != CopyStop::kDone)
+    return Error(ErrorCode::kIo, "the trial copy ended early");
+
+  TRY(device.Read(trial.range.offset, after.span()));
+  for (const CopyPiece& piece : trial.pieces)
+    std::memcpy(before.data() + (piece.destination - trial.range.offset),
+                before.data() + (piece.source - trial.range.offset), piece.length_bytes);
+  for (uint64_t at = 0; at < trial.range.length_bytes; at += kBlockBytes)
+    if (std::memcmp(before.data() + at, after.data() + at, kBlockBytes) != 0)
+      return Error(ErrorCode::kIo, StrCat("the trial copy gave other bytes, at ",
+                                          trial.range.offset + at));
+  return OkStatus();
+}
 
 class Finder {
  public:
@@ -143,30 +190,17 @@ Status TryWay(CopyWay& way, BlockDevice& device, DeviceRange scratch) {
   if (scratch.length_bytes < kProbeScratchBytesMin)
     return Error(ErrorCode::kInvalidArgument, "too few scratch blocks for a trial");
   TRY(CheckRange(device.geometry(), scratch.offset, scratch.length_bytes));
-  const Trial trial(scratch);
-  AlignedBuffer before(trial.range.length_bytes), after(trial.range.length_bytes);
-  FillRandom(before.span());
-  TRY(device.Write(trial.range.offset, before.span()));
-
-  const std::function<bool()> not_interrupted;
-  const std::function<Status(DeviceOffset, std::span<const char>)> not_checked;
-  const CopyOutcome outcome = way.Run({.pieces = trial.pieces,
-                                       .depth = 4,
-                                       .interrupted = not_interrupted,
-                                       .check_source = not_checked});
-  if (outcome.error) return *outcome.error;
-  if (outcome.stop != CopyStop::kDone)
-    return Error(ErrorCode::kIo, "the trial copy ended early");
-
-  TRY(device.Read(trial.range.offset, after.span()));
-  for (const CopyPiece& piece : trial.pieces)
-    std::memcpy(before.data() + (piece.destination - trial.range.offset),
-                before.data() + (piece.source - trial.range.offset), piece.length_bytes);
-  for (uint64_t at = 0; at < trial.range.length_bytes; at += kBlockBytes)
-    if (std::memcmp(before.data() + at, after.data() + at, kBlockBytes) != 0)
-      return Error(ErrorCode::kIo, StrCat("the trial copy gave other bytes, at ",
-                                          trial.range.offset + at));
-  return OkStatus();
+  const Status whole = Run(WholeTrial(scratch), way, device);
+  if (!whole.Is(ErrorCode::kNotSupported)) return whole;
+  // On stripes, source and destination of a copy may be on different drives; close
+  // together, inside one chunk, they are on the same somewhere.
+  const uint64_t blocks =
+      std::min(scratch.length_bytes / kBlockBytes, kSmallTrialsMax + 4);
+  for (uint64_t first = 0; first + 5 <= blocks; ++first) {
+    const Status small = Run(SmallTrial(scratch, first), way, device);
+    if (!small.Is(ErrorCode::kNotSupported)) return small;
+  }
+  return whole;
 }
 
 std::vector<std::unique_ptr<CopyWay>> FindWays(BlockDevice& device,
