@@ -64,6 +64,24 @@ bool Gone() {
   return true;
 }
 
+// Without a crash, on any file system: it holds the model itself to account.
+class CrashModelTest : public MountTest {};
+
+TEST_F(CrashModelTest, FollowsTheFileSystem) {
+  MakeDirectory(Path("work"));
+  CrashModel model(Path("work"), Seed());
+  for (int round = 0; round < 10; ++round) {
+    for (int step = 0; step < 60; ++step) ASSERT_TRUE(model.Step());
+    const size_t step = model.FindStep();
+    EXPECT_EQ(step, model.step_count());
+    EXPECT_GT(model.durable_step(), 0u);
+    model.GoOnFrom(step);
+  }
+  // A state of long ago is not accepted, nor is one that never was.
+  ASSERT_TRUE(Succeeds(mknod(Path("work/stranger").c_str(), S_IFREG | 0644, 0)));
+  EXPECT_THROW(model.FindStep(), std::runtime_error);
+}
+
 TEST_F(CrashTest, APrefixOfTheOperationsSurvives) {
   std::mt19937_64 random(Seed());
   MakeDirectory(Path("work"));
