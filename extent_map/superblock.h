@@ -1,5 +1,6 @@
-// The superblock: two copies, written in turn, each with a sequence number and a
-// CRC-32C. The valid copy with the higher sequence number is the superblock.
+// The superblock: two copies, written one after the other, each with a sequence number
+// and a CRC-32C. The valid copy with the higher sequence number is the superblock;
+// between updates both are the same.
 // docs/FORMAT.md has the layout table.
 #pragma once
 
@@ -67,14 +68,15 @@ class SuperblockSlots {
   // valid, kCorrupt when the device is shorter than volume_bytes ("truncated").
   // One damaged or unreadable copy is survived, with a warning in the log.
   static Result<std::unique_ptr<SuperblockSlots>> Load(BlockDevice& device);
-  // mkfs: writes both copies (with the next two sequence numbers), durable on return.
+  // mkfs: writes both copies (with the next sequence number), durable on return.
   // Superblocks that were there are erased durably first.
   static Status Format(BlockDevice& device, const Superblock& superblock);
 
   Superblock current() const EXCLUDES(mutex_);
   // Applies `change` to a copy, writes it over the older slot with the next
   // sequence number, durable on return (write, then flush; preceded by a flush, so
-  // that all completed writes that it refers to are durable before it).
+  // that all completed writes that it refers to are durable before it), and then over
+  // the other slot; when only that fails, a line in the log says so.
   // On an error nothing has changed in memory; the device may hold the old or the new
   // copy, so the caller must stay able to live with either (it stops writing).
   Status Update(const std::function<void(Superblock&)>& change) EXCLUDES(mutex_);

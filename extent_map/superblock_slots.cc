@@ -1,11 +1,13 @@
 // How two slots survive everything:
-// 1. Update() writes only over the slot that does not hold the newest valid copy, so
-//    that a torn write leaves the newest copy as it was.
-// 2. All that a new copy refers to is durable before it is written (flush before), and
-//    it is durable itself before Update() returns (flush after).
-// 3. Format() removes both old copies durably before it writes a new one: a torn mkfs
+// 1. Update() writes one slot after the other, the second when the first is durable: at
+//    any time one of them is whole, and between updates both are the newest, so that
+//    either may rot.
+// 2. It begins with the slot that is not known to be the newest: after an update that
+//    did not get to its end, the newest copy is not the first to be written over.
+// 3. All that a new copy refers to is durable before it is written (flush before).
+// 4. Format() removes both old copies durably before it writes a new one: a torn mkfs
 //    leaves no volume or the new one, never the old superblock over new contents.
-// 4. A copy of a newer format refuses the volume even if the other copy is ours: the
+// 5. A copy of a newer format refuses the volume even if the other copy is ours: the
 //    program that wrote it may have changed more than the superblock.
 #include <array>
 #include <cstring>
@@ -81,10 +83,11 @@ Status SuperblockSlots::Format(BlockDevice& device, const Superblock& superblock
   const std::string nothing(kBlockBytes, '\0');
   for (int slot : {0, 1}) TRY(WriteSlot(device, slot, nothing));
   TRY(device.Flush());
-  Superblock copy = superblock;
+  Superblock first = superblock;
+  ++first.sequence;
+  const std::string block = EncodeSuperblock(first);
   for (int slot : {0, 1}) {
-    ++copy.sequence;
-    TRY(WriteSlot(device, slot, EncodeSuperblock(copy)));
+    TRY(WriteSlot(device, slot, block));
     TRY(device.Flush());
   }
   return OkStatus();
@@ -107,6 +110,12 @@ Status SuperblockSlots::Update(const std::function<void(Superblock&)>& change) {
   TRY(device_.Flush());
   current_ = std::move(next);
   newest_slot_ = slot;
+  // From here on the update holds; the other copy is for a day on which this one rots.
+  Status second = WriteSlot(device_, 1 - slot, block);
+  if (second.ok()) second = device_.Flush();
+  if (!second.ok())
+    LogWarning(StrCat(device_.geometry().path, ": superblock ", 1 - slot,
+                      " was not written: ", second.error().ToString()));
   return OkStatus();
 }
 

@@ -14,13 +14,13 @@ enum class Severity { kNote, kError };
 
 // X(name, id, severity, meaning)
 #define COFS_FINDING_TABLE(X)                                                             \
-  X(kSuperblockTorn, "superblock-torn", kNote,                                            \
-    "one superblock is half-written, as a crash leaves it; the other one is valid")       \
+  X(kSuperblockBehind, "superblock-behind", kNote,                                        \
+    "one superblock is an update older, as a crash between their writes leaves it")       \
   X(kSuperblockLost, "superblock-lost", kError,                                           \
-    "one superblock is damaged or unreadable on a volume that was unmounted cleanly")     \
+    "one superblock is damaged or unreadable; the volume hangs on the other one")         \
   X(kSuperblockBothLost, "superblock-both-lost", kError, "no superblock is valid")        \
   X(kSuperblockDisagree, "superblock-disagree", kError,                                   \
-    "the superblocks differ in what never changes, or are not of successive updates")     \
+    "the superblocks are not those of one volume, at most one update apart")            \
   X(kVolumeTruncated, "volume-truncated", kError,                                         \
     "the device is shorter than the volume on it")                                        \
   X(kStoreDamaged, "store-damaged", kError,                                               \

@@ -18,8 +18,10 @@ Result<Superblock> ReadCopy(BlockDevice& device, int slot) {
   return DecodeSuperblock({block.data(), kBlockBytes});
 }
 
-// Whether two copies can be of one volume, one update apart.
+// Whether two copies are the same or one update apart.
 bool Agree(const Superblock& older, const Superblock& newer) {
+  if (newer.sequence == older.sequence)
+    return EncodeSuperblock(older) == EncodeSuperblock(newer);
   return newer.sequence == older.sequence + 1 && older.uuid == newer.uuid &&
          older.volume_bytes == newer.volume_bytes &&
          older.name_hash_key == newer.name_hash_key &&
@@ -50,16 +52,18 @@ Result<bool> CheckSuperblocks(BlockDevice& device, Report& report) {
   report.uuid = newest.uuid;
   report.marked_clean = newest.clean;
   const auto& other = copies[first_is_newest ? 1 : 0];
+  const DeviceOffset other_place = kSuperblockOffsets[first_is_newest ? 1 : 0];
   if (!other.ok()) {
-    const bool as_by_crash = !newest.clean && !other.Is(ErrorCode::kIo);
-    report.Add(as_by_crash ? FindingId::kSuperblockTorn : FindingId::kSuperblockLost,
-               StrCat("superblock at ", kSuperblockOffsets[first_is_newest ? 1 : 0], ": ",
-                      other.error().ToString()));
+    report.Add(FindingId::kSuperblockLost,
+               StrCat("superblock at ", other_place, ": ", other.error().ToString()));
   } else if (!Agree(*other, newest)) {
     report.Add(FindingId::kSuperblockDisagree,
                StrCat("the superblocks disagree: sequence numbers ", other->sequence,
                       " and ", newest.sequence, ", uuids ", other->uuid.ToString(),
                       " and ", newest.uuid.ToString()));
+  } else if (other->sequence != newest.sequence) {
+    report.Add(FindingId::kSuperblockBehind,
+               StrCat("superblock at ", other_place, " is one update behind"));
   }
   if ((newest.ro_compat & ~kKnownRoCompat) != 0)
     return Error(ErrorCode::kUnsupportedFormat,

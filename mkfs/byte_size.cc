@@ -42,8 +42,7 @@ std::string FormatByteSize(uint64_t bytes) {
     ++power;
   }
   // One digit, rounded down: a volume never looks larger than it is.
-  const uint64_t tenths = bytes / (unit / 8) * 10 / 8;
-  return StrCat(tenths / 10, ".", tenths % 10, " ", kSuffixes[power], "iB");
+  return StrCat(bytes / unit, ".", bytes % unit * 10 / unit, " ", kSuffixes[power], "iB");
 }
 
 }  // namespace cofs
