@@ -42,15 +42,16 @@ Status CheckChange(const InodeRecord& record, const AttributeChange& change) {
     return Error(ErrorCode::kInvalidArgument, "mode");
   if (change.flags && (*change.flags & ~kSettableFlags) != 0)
     return Error(ErrorCode::kNotSupported, "inode flags");
-  const bool guarded = change.mode || change.uid || change.gid || change.size_bytes ||
-                       change.mtime;
+  const bool guarded =
+      change.mode || change.uid || change.gid || change.size_bytes || change.mtime;
   if (guarded && (record.flags & (kInodeImmutable | kInodeAppendOnly)) != 0)
     return Error(ErrorCode::kNotPermitted, "immutable or append-only");
   return OkStatus();
 }
 
 // Everything but the size.
-void ApplyChange(const AttributeChange& change, const Timestamp& now, InodeRecord& record) {
+void ApplyChange(const AttributeChange& change, const Timestamp& now,
+                 InodeRecord& record) {
   if (change.mode) record.mode = (record.mode & S_IFMT) | (*change.mode & 07777u);
   if (change.kill_privileges) record.mode = WithoutPrivileges(record.mode);
   if (change.uid) record.uid = *change.uid;
@@ -161,7 +162,8 @@ void Attributes::Accessed(const InodeRef& inode) {
   record.atime = now;
   Transaction transaction;
   transaction.PutInode(inode->id, record);
-  if (core_.committer->Apply(std::move(transaction)).ok()) inode->record = std::move(record);
+  if (core_.committer->Apply(std::move(transaction)).ok())
+    inode->record = std::move(record);
 }
 
 Status Attributes::KillPrivileges(const InodeRef& inode) {

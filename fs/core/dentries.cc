@@ -7,7 +7,8 @@ namespace cofs {
 Status CheckName(std::string_view name) {
   if (name.size() > kNameBytesMax) return Error(ErrorCode::kNameTooLong, "entry");
   if (name.empty() || name == "." || name == ".." ||
-      name.find('/') != std::string_view::npos || name.find('\0') != std::string_view::npos)
+      name.find('/') != std::string_view::npos ||
+      name.find('\0') != std::string_view::npos)
     return Error(ErrorCode::kInvalidArgument, "name of an entry");
   return OkStatus();
 }
@@ -45,7 +46,8 @@ Result<NamePlaces> Dentries::FindPlaces(InodeId directory, std::string_view name
     TRY_ASSIGN(const ParsedKey key, ParseKey(cursor->key()));
     if (key.position != next && !places.free_cookie) places.free_cookie = next;
     next = key.position + 1;
-    TRY_ASSIGN(DentryRecord record, DecodeDentryAt(directory, key.position, cursor->value()));
+    TRY_ASSIGN(DentryRecord record,
+               DecodeDentryAt(directory, key.position, cursor->value()));
     if (record.name == name)
       return NamePlaces{FoundEntry{key.position, std::move(record)}, std::nullopt};
   }

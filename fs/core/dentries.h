@@ -49,6 +49,7 @@ class Dentries {
 };
 
 // The entry in `value` at `cookie`; its error says where.
-Result<DentryRecord> DecodeDentryAt(InodeId directory, uint64_t cookie, std::string_view value);
+Result<DentryRecord> DecodeDentryAt(InodeId directory, uint64_t cookie,
+                                    std::string_view value);
 
 }  // namespace cofs

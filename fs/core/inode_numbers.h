@@ -21,7 +21,8 @@ class InodeNumbers {
  public:
   static constexpr uint64_t kLeaseCount = 1 << 20;
 
-  InodeNumbers(const Store& store, Committer& committer, uint64_t lease_count = kLeaseCount)
+  InodeNumbers(const Store& store, Committer& committer,
+               uint64_t lease_count = kLeaseCount)
       : store_(store), committer_(committer), lease_count_(lease_count) {}
 
   // The counter in the store: all numbers in use are below it. kCorrupt.

@@ -79,7 +79,8 @@ struct InodeTable::Shard {
 };
 
 InodeTable::InodeTable(const Store& store, size_t inode_count_max)
-    : store_(store), shard_inode_count_max_(std::max<size_t>(inode_count_max / kShardCount, 4)) {
+    : store_(store),
+      shard_inode_count_max_(std::max<size_t>(inode_count_max / kShardCount, 4)) {
   for (size_t i = 0; i < kShardCount; ++i) shards_.push_back(std::make_unique<Shard>());
 }
 

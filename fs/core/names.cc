@@ -23,7 +23,8 @@ Status CheckNewInode(const NewInode& inode, std::string_view symlink_target) {
     return Error(ErrorCode::kInvalidArgument, "mode of a new inode");
   switch (inode.mode & S_IFMT) {
     case S_IFLNK:
-      if (symlink_target.empty()) return Error(ErrorCode::kNotFound, "empty symlink target");
+      if (symlink_target.empty())
+        return Error(ErrorCode::kNotFound, "empty symlink target");
       if (symlink_target.size() > kSymlinkBytesMax)
         return Error(ErrorCode::kNameTooLong, "symlink target");
       if (symlink_target.find('\0') != std::string_view::npos)
@@ -77,7 +78,8 @@ Status Attach(InodeRecord& directory, InodeId directory_id, InodeRecord& inode) 
 Status CheckLiveDirectory(const InodeRecord& record, InodeId id) {
   if (!IsDirectoryMode(record.mode))
     return Error(ErrorCode::kNotDirectory, StrCat("inode ", id));
-  if (record.link_count == 0) return Error(ErrorCode::kNotFound, StrCat("directory ", id));
+  if (record.link_count == 0)
+    return Error(ErrorCode::kNotFound, StrCat("directory ", id));
   return OkStatus();
 }
 
@@ -126,11 +128,12 @@ Result<InodeRef> Names::GetTarget(InodeId directory, const FoundEntry& entry) {
   // Gone since the entry was read, or damage.
   TRY_ASSIGN(auto value, core_.store->Get(DentryKey(directory, entry.cookie)));
   if (value) {
-    TRY_ASSIGN(const DentryRecord record, DecodeDentryAt(directory, entry.cookie, *value));
+    TRY_ASSIGN(const DentryRecord record,
+               DecodeDentryAt(directory, entry.cookie, *value));
     if (record.inode == entry.record.inode)
-      return Error(ErrorCode::kCorrupt, StrCat("directory ", directory, ", entry ",
-                                               entry.cookie, ": inode ", record.inode,
-                                               " is missing"));
+      return Error(ErrorCode::kCorrupt,
+                   StrCat("directory ", directory, ", entry ", entry.cookie, ": inode ",
+                          record.inode, " is missing"));
   }
   return InodeRef();
 }
@@ -280,8 +283,8 @@ Status Names::ReadDirectory(InodeId directory_id, uint64_t cookie,
   TRY_ASSIGN(InodeRef directory, core_.inodes->Get(directory_id));
   InodeId parent;
   std::unique_ptr<Cursor> cursor;
-  const std::string first =
-      DentryKey(directory_id, std::max(cookie < UINT64_MAX ? cookie + 1 : cookie, kCookieMin));
+  const std::string first = DentryKey(
+      directory_id, std::max(cookie < UINT64_MAX ? cookie + 1 : cookie, kCookieMin));
   {
     SharedLock lock(directory->mutex);
     if (!directory->is_directory())

@@ -47,11 +47,11 @@ class Names {
   Result<InodeStat> LookupById(InodeId id);
 
   // An empty `symlink_target` for everything but symlinks.
-  Result<InodeStat> Create(InodeId directory, std::string_view name, const NewInode& inode,
-                           std::string_view symlink_target = {});
+  Result<InodeStat> Create(InodeId directory, std::string_view name,
+                           const NewInode& inode, std::string_view symlink_target = {});
   Result<InodeStat> CreateTemporary(const NewInode& inode);
-  Result<InodeStat> Link(InodeId inode, InodeId directory, std::string_view name)
-      NO_THREAD_SAFETY_ANALYSIS;
+  Result<InodeStat> Link(InodeId inode, InodeId directory,
+                         std::string_view name) NO_THREAD_SAFETY_ANALYSIS;
 
   // In names_remove.cc.
   Status Unlink(InodeId directory, std::string_view name);
@@ -79,8 +79,8 @@ class Names {
   Result<InodeStat> StatOf(const InodeRef& inode);
 
   // The functions without analysis hold InodeLocks, which it can't follow.
-  Result<Attempt> TryRemove(InodeId directory_id, std::string_view name, bool is_directory)
-      NO_THREAD_SAFETY_ANALYSIS;
+  Result<Attempt> TryRemove(InodeId directory_id, std::string_view name,
+                            bool is_directory) NO_THREAD_SAFETY_ANALYSIS;
   Result<Attempt> TryRename(const RenameRequest& request) NO_THREAD_SAFETY_ANALYSIS;
   // Whether `directory` is `ancestor` or lies below it. Under rename_mutex_.
   Result<bool> IsBelow(InodeId directory, InodeId ancestor);
@@ -88,8 +88,8 @@ class Names {
   Status CheckNoLoop(const RenameRequest& request, const FoundEntry& source,
                      const std::optional<FoundEntry>& target);
   Status ReplaceLocked(const RenameRequest& request, const RenameInodes& inodes,
-                       const FoundEntry& source, const NamePlaces& target)
-      NO_THREAD_SAFETY_ANALYSIS;
+                       const FoundEntry& source,
+                       const NamePlaces& target) NO_THREAD_SAFETY_ANALYSIS;
   Status ExchangeLocked(const RenameInodes& inodes, const FoundEntry& source,
                         const FoundEntry& target) NO_THREAD_SAFETY_ANALYSIS;
 
@@ -106,7 +106,9 @@ class Names {
 };
 
 inline bool IsDirectoryMode(uint32_t mode) { return (mode & 0170000) == 0040000; }
-inline uint8_t EntryTypeOf(uint32_t mode) { return static_cast<uint8_t>((mode & 0170000) >> 12); }
+inline uint8_t EntryTypeOf(uint32_t mode) {
+  return static_cast<uint8_t>((mode & 0170000) >> 12);
+}
 
 // kNotDirectory; kNotFound when it has been removed.
 Status CheckLiveDirectory(const InodeRecord& record, InodeId id);

@@ -32,8 +32,8 @@ Result<Names::Attempt> Names::TryRemove(InodeId directory_id, std::string_view n
   InodeRecord removed = inode->record;
   if (removed.link_count == 0 || changed.size_bytes == 0 ||
       (is_directory && changed.link_count <= 2))
-    return Error(ErrorCode::kCorrupt, StrCat("counts of directory ", directory_id,
-                                             " or inode ", inode->id));
+    return Error(ErrorCode::kCorrupt,
+                 StrCat("counts of directory ", directory_id, " or inode ", inode->id));
   removed.link_count = is_directory ? 0 : removed.link_count - 1;
   --changed.size_bytes;
   if (is_directory) --changed.link_count;

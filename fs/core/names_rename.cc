@@ -54,13 +54,15 @@ Result<bool> Names::IsBelow(InodeId directory, InodeId ancestor) {
     if (id == kRootInode) return false;
     const Result<InodeRef> inode = core_.inodes->Get(id);
     // Removed since it was named; what is above a live directory is live.
-    if (inode.Is(ErrorCode::kStale)) return Error(ErrorCode::kNotFound, StrCat("inode ", id));
+    if (inode.Is(ErrorCode::kStale))
+      return Error(ErrorCode::kNotFound, StrCat("inode ", id));
     if (!inode.ok()) return inode.error();
     SharedLock lock((*inode)->mutex);
     TRY(CheckLiveDirectory((*inode)->record, id));
     id = (*inode)->record.parent;
   }
-  return Error(ErrorCode::kCorrupt, StrCat("directory ", directory, " has no way to the root"));
+  return Error(ErrorCode::kCorrupt,
+               StrCat("directory ", directory, " has no way to the root"));
 }
 
 Status Names::CheckNoLoop(const RenameRequest& request, const FoundEntry& source,
@@ -166,7 +168,8 @@ Status Names::ReplaceLocked(const RenameRequest& request, const RenameInodes& in
   if (is_directory) {
     // Gone from the one, come to the other, instead of the directory that it replaces.
     if (!request.same_directory()) TRY(AddSubdirectories(from, -1, inodes.from.id));
-    const int delta = (request.same_directory() ? 0 : 1) - (inodes.other != nullptr ? 1 : 0);
+    const int delta =
+        (request.same_directory() ? 0 : 1) - (inodes.other != nullptr ? 1 : 0);
     TRY(AddSubdirectories(to, delta, inodes.to.id));
     moved.parent = inodes.to.id;
   }

@@ -88,7 +88,7 @@ class Reaper {
   std::atomic<size_t> orphan_count_{0};
 
   mutable Mutex mutex_;
-  CondVar wake_;   // the thread
+  CondVar wake_;  // the thread
   CondVar drained_;
   std::unordered_map<InodeId, OrphanKind> orphans_ GUARDED_BY(mutex_);
   // Orphans to look at, perhaps several times.

@@ -36,7 +36,8 @@ Status Scan(const Store& store, const std::string& first, const std::string& las
     if (key.kind != RecordKind::kExtent) continue;
     Result<Extent> extent = DecodeExtent(FileOffset{key.position}, cursor->value());
     if (!extent.ok())
-      return extent.error().Within(StrCat("inode ", key.inode, ", extent at ", key.position));
+      return extent.error().Within(
+          StrCat("inode ", key.inode, ", extent at ", key.position));
     const BlockRun run = RunOf({extent->device_offset, extent->length_bytes});
     (extent->shared() ? result.used.shared : result.used.exclusive).push_back(run);
   }
@@ -55,8 +56,8 @@ void Append(std::vector<BlockRun>& to, std::vector<BlockRun>&& from) {
 // Every extent of the store, by threads that each walk a range of inode numbers.
 Result<ScanResult> ScanAll(const Store& store, InodeId inode_counter) {
   const unsigned cores = std::max(std::thread::hardware_concurrency(), 1u);
-  const uint64_t pieces = std::clamp<uint64_t>(inode_counter.value() / kScanInodeCountMin, 1,
-                                               std::min(cores, kScanThreadCountMax));
+  const uint64_t pieces = std::clamp<uint64_t>(inode_counter.value() / kScanInodeCountMin,
+                                               1, std::min(cores, kScanThreadCountMax));
   const KeyRange all = AllFileRecords();
   std::vector<ScanResult> results(pieces);
   std::vector<std::string> borders{all.first};
@@ -142,15 +143,15 @@ Result<std::unique_ptr<Allocator>> LoadImage(BlockDevice& device, const Store& s
                                              const Superblock& superblock) {
   const DeviceRange place = superblock.allocator_image;
   // A run takes at most 20 bytes, and there is one for every two blocks at most.
-  if (place.length_bytes > (superblock.volume_bytes >> kBlockShift) * 10 + 2 * kBlockBytes)
+  if (place.length_bytes >
+      (superblock.volume_bytes >> kBlockShift) * 10 + 2 * kBlockBytes)
     return Error(ErrorCode::kCorrupt, "allocator image: too long");
   AlignedBuffer buffer(place.length_bytes);
   TRY(device.Read(place.offset, buffer.span()));
   if (Crc32c(buffer.data(), buffer.size_bytes()) != superblock.allocator_image_crc32c)
     return Error(ErrorCode::kChecksum, "allocator image");
-  TRY_ASSIGN(auto allocator,
-             Allocator::DecodeImage({buffer.data(), buffer.size_bytes()},
-                                    superblock.volume_bytes));
+  TRY_ASSIGN(auto allocator, Allocator::DecodeImage({buffer.data(), buffer.size_bytes()},
+                                                    superblock.volume_bytes));
   TRY(CheckImage(*allocator, store));
   return allocator;
 }
@@ -181,8 +182,8 @@ Result<std::vector<DeviceRange>> FreeOf(UsedBlocks used, uint64_t volume_bytes) 
     before = run;
   }
   if (before.end() < end)
-    free.push_back({DeviceOffset{before.end() << kBlockShift},
-                    (end - before.end()) << kBlockShift});
+    free.push_back(
+        {DeviceOffset{before.end() << kBlockShift}, (end - before.end()) << kBlockShift});
   return free;
 }
 

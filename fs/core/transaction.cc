@@ -8,7 +8,8 @@ namespace cofs {
 
 Committer::Committer(Store& store, Space& space, Options options)
     : store_(store), space_(space), options_(std::move(options)) {
-  if (!options_.before_first_free) first_free_done_.store(true, std::memory_order_relaxed);
+  if (!options_.before_first_free)
+    first_free_done_.store(true, std::memory_order_relaxed);
 }
 
 Committer::~Committer() { StopBackground(); }

@@ -73,7 +73,9 @@ class Committer {
 
   // Batches applied so far. What was applied before count n was read is durable when
   // committed_count() >= n.
-  uint64_t applied_count() const { return applied_count_.load(std::memory_order_acquire); }
+  uint64_t applied_count() const {
+    return applied_count_.load(std::memory_order_acquire);
+  }
   uint64_t committed_count() const {
     return committed_count_.load(std::memory_order_acquire);
   }

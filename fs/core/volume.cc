@@ -117,7 +117,8 @@ Result<InodeRef> Volume::UseFile(InodeId id) {
   if (inode->reaped) return Error(ErrorCode::kStale, StrCat("inode ", id));
   if (inode->is_directory()) return Error(ErrorCode::kIsDirectory, StrCat("inode ", id));
   if (!inode->is_regular())
-    return Error(ErrorCode::kInvalidArgument, StrCat("inode ", id, " is no regular file"));
+    return Error(ErrorCode::kInvalidArgument,
+                 StrCat("inode ", id, " is no regular file"));
   return inode;
 }
 
@@ -144,7 +145,6 @@ Status Volume::Write(InodeId id, FileOffset offset, std::span<const char> data,
                      WriteOptions options) {
   if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "write");
   TRY_ASSIGN(const InodeRef inode, UseFile(id));
-  if (options.kill_privileges) TRY(parts_->attributes->KillPrivileges(inode));
   TRY(parts_->data->Write(inode, offset, data, options));
   return core_.committer->CommitIfSync();
 }
@@ -166,27 +166,38 @@ Result<std::vector<Extent>> Volume::Map(InodeId id, FileOffset begin, FileOffset
   return parts_->data->Map(inode, begin, end, count_max);
 }
 
-Result<uint64_t> Volume::Copy(InodeId source, FileOffset source_offset, InodeId destination,
-                              FileOffset destination_offset, uint64_t length_bytes,
-                              std::function<bool()> interrupted) {
-  TRY_ASSIGN(InodeRef from, UseFile(source));
-  TRY_ASSIGN(InodeRef to, UseFileToChange(destination));
-  const InodeRef read = from;
-  const CopyRangeRequest request{std::move(from), source_offset,      std::move(to),
-                                 destination_offset, length_bytes, std::move(interrupted)};
-  Result<uint64_t> copied = parts_->copy_range->Copy(request);
+Result<uint64_t> Volume::Copy(InodeId source, FileOffset source_offset,
+                              InodeId destination, FileOffset destination_offset,
+                              uint64_t length_bytes, std::function<bool()> interrupted,
+                              bool kill_privileges) {
+  TRY_ASSIGN(const InodeRef from, UseFile(source));
+  TRY_ASSIGN(const InodeRef to, UseFileToChange(destination));
+  Result<uint64_t> copied =
+      parts_->copy_range->Copy({.source = from,
+                                .source_offset = source_offset,
+                                .destination = to,
+                                .destination_offset = destination_offset,
+                                .length_bytes = length_bytes,
+                                .interrupted = std::move(interrupted),
+                                .kill_privileges = kill_privileges});
   if (!copied.ok()) return copied;
-  parts_->attributes->Accessed(read);
+  parts_->attributes->Accessed(from);
   TRY(core_.committer->CommitIfSync());
   return copied;
 }
 
 Status Volume::Clone(InodeId source, FileOffset source_offset, InodeId destination,
-                     FileOffset destination_offset, uint64_t length_bytes) {
-  TRY_ASSIGN(InodeRef from, UseFile(source));
-  TRY_ASSIGN(InodeRef to, UseFileToChange(destination));
-  TRY(parts_->copy_range->Clone({std::move(from), source_offset, std::move(to),
-                                 destination_offset, length_bytes, {}}));
+                     FileOffset destination_offset, uint64_t length_bytes,
+                     bool kill_privileges) {
+  TRY_ASSIGN(const InodeRef from, UseFile(source));
+  TRY_ASSIGN(const InodeRef to, UseFileToChange(destination));
+  TRY(parts_->copy_range->Clone({.source = from,
+                                 .source_offset = source_offset,
+                                 .destination = to,
+                                 .destination_offset = destination_offset,
+                                 .length_bytes = length_bytes,
+                                 .interrupted = {},
+                                 .kill_privileges = kill_privileges}));
   return core_.committer->CommitIfSync();
 }
 

@@ -27,8 +27,8 @@
 #include "base/aligned_buffer.h"
 #include "base/result.h"
 #include "extent_map/records.h"
-#include "fs/core/core.h"
 #include "fs/core/copy_range.h"
+#include "fs/core/core.h"
 #include "fs/core/file_data.h"
 #include "fs/core/volume_options.h"
 #include "fs/core/volume_types.h"
@@ -59,7 +59,8 @@ class Volume {
   Result<InodeStat> LookupParent(InodeId directory);
   // Takes a reference by number alone (NFS handles). kStale.
   Result<InodeStat> LookupById(InodeId id);
-  Result<InodeStat> Create(InodeId directory, std::string_view name, const NewInode& inode);
+  Result<InodeStat> Create(InodeId directory, std::string_view name,
+                           const NewInode& inode);
   Result<InodeStat> MakeSymlink(InodeId directory, std::string_view name,
                                 std::string_view target, const NewInode& inode);
   // O_TMPFILE: an unlinked file.
@@ -89,8 +90,8 @@ class Volume {
   Result<std::vector<std::string>> ListXattrs(InodeId inode);
 
   // ---- data (see file_data.h, copy_range.h) ----
-  Result<std::span<const char>> Read(InodeId inode, FileOffset offset, uint64_t length_bytes,
-                                     AlignedBuffer& buffer);
+  Result<std::span<const char>> Read(InodeId inode, FileOffset offset,
+                                     uint64_t length_bytes, AlignedBuffer& buffer);
   Status Write(InodeId inode, FileOffset offset, std::span<const char> data,
                WriteOptions options);
   Status Allocate(InodeId inode, int mode, FileOffset offset, uint64_t length_bytes);
@@ -99,9 +100,10 @@ class Volume {
                                   size_t count_max);
   Result<uint64_t> Copy(InodeId source, FileOffset source_offset, InodeId destination,
                         FileOffset destination_offset, uint64_t length_bytes,
-                        std::function<bool()> interrupted);
+                        std::function<bool()> interrupted, bool kill_privileges = true);
   Status Clone(InodeId source, FileOffset source_offset, InodeId destination,
-               FileOffset destination_offset, uint64_t length_bytes);
+               FileOffset destination_offset, uint64_t length_bytes,
+               bool kill_privileges = true);
 
   // ---- durability ----
   // Everything that returned before the call is durable on return.

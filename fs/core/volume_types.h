@@ -19,19 +19,19 @@ struct InodeStat {
 };
 
 struct NewInode {
-  uint32_t mode = 0;  // with the type; S_IFDIR and S_IFREG too
+  uint32_t mode = 0;          // with the type; S_IFDIR and S_IFREG too
   uint32_t uid = 0, gid = 0;  // of the caller; set-group-ID directories are honoured
   uint32_t rdev = 0;
 };
 
 // Which attributes to change. Unset: unchanged.
 struct AttributeChange {
-  std::optional<uint32_t> mode;  // permission bits
-  std::optional<uint32_t> uid, gid;
-  std::optional<uint64_t> size_bytes;
-  std::optional<Timestamp> atime, mtime, ctime;
+  std::optional<uint32_t> mode{};  // permission bits
+  std::optional<uint32_t> uid{}, gid{};
+  std::optional<uint64_t> size_bytes{};
+  std::optional<Timestamp> atime{}, mtime{}, ctime{};
   // kInodeImmutable, kInodeAppendOnly and kInodeNoDump, as they shall be (chattr).
-  std::optional<uint32_t> flags;
+  std::optional<uint32_t> flags{};
   bool kill_privileges = false;  // as a write by an unprivileged caller does
 };
 

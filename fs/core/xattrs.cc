@@ -20,10 +20,14 @@ Status CheckXattrName(std::string_view name) {
   return Error(ErrorCode::kNotSupported, "kind of attribute");
 }
 
-Error NoAttribute(InodeId id) { return Error(ErrorCode::kNoAttribute, StrCat("inode ", id)); }
+Error NoAttribute(InodeId id) {
+  return Error(ErrorCode::kNoAttribute, StrCat("inode ", id));
+}
 Error Stale(InodeId id) { return Error(ErrorCode::kStale, StrCat("inode ", id)); }
 
-bool MayHaveXattrs(const InodeRecord& record) { return (record.flags & kInodeHasXattr) != 0; }
+bool MayHaveXattrs(const InodeRecord& record) {
+  return (record.flags & kInodeHasXattr) != 0;
+}
 
 Status CheckMayChange(const InodeRecord& record, InodeId id) {
   if ((record.flags & (kInodeImmutable | kInodeAppendOnly)) != 0)
@@ -70,7 +74,8 @@ Status Xattrs::Set(InodeId id, std::string_view name, std::string_view value,
       if (MayHaveXattrs(inode->record)) {
         TRY_ASSIGN(old, core_.store->Get(key));
       }
-      if (mode == XattrMode::kCreate && old) return Error(ErrorCode::kExists, "attribute");
+      if (mode == XattrMode::kCreate && old)
+        return Error(ErrorCode::kExists, "attribute");
       if (mode == XattrMode::kReplace && !old) return NoAttribute(id);
     }
     InodeRecord record = inode->record;
