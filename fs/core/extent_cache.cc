@@ -175,4 +175,11 @@ void ExtentCache::Clear() {
   extents_.clear();
 }
 
+void ExtentCache::StartEmpty() {
+  MutexLock lock(mutex_);
+  begin_ = FileOffset{0};
+  end_ = kEndOfFile;
+  extents_.clear();
+}
+
 }  // namespace cofs

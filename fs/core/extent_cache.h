@@ -37,6 +37,8 @@ class ExtentCache {
   // The batch that holds `change` has been written.
   void Apply(const ExtentChange& change) EXCLUDES(mutex_);
   void Clear() EXCLUDES(mutex_);
+  // The file is new: it has no extents, which saves the first look-up.
+  void StartEmpty() EXCLUDES(mutex_);
 
  private:
   bool Covers(FileOffset begin, FileOffset end) const REQUIRES(mutex_);

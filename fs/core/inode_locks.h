@@ -19,11 +19,14 @@ class InodeLocks {
   // Null pointers are left out, duplicates are locked once.
   explicit InodeLocks(std::initializer_list<Inode*> inodes) NO_THREAD_SAFETY_ANALYSIS {
     CHECK(inodes.size() <= kCountMax);
-    for (Inode* inode : inodes)
-      if (inode != nullptr) inodes_[count_++] = inode;
-    const auto end = inodes_.begin() + static_cast<std::ptrdiff_t>(count_);
-    std::sort(inodes_.begin(), end, [](Inode* a, Inode* b) { return a->id < b->id; });
-    count_ = static_cast<size_t>(std::unique(inodes_.begin(), end) - inodes_.begin());
+    for (Inode* inode : inodes) {
+      if (inode == nullptr) continue;
+      size_t at = 0;
+      while (at < count_ && inodes_[at]->id < inode->id) ++at;
+      if (at < count_ && inodes_[at] == inode) continue;
+      for (size_t i = count_++; i > at; --i) inodes_[i] = inodes_[i - 1];
+      inodes_[at] = inode;
+    }
     for (size_t i = 0; i < count_; ++i) inodes_[i]->mutex.lock();
   }
   ~InodeLocks() NO_THREAD_SAFETY_ANALYSIS {

@@ -112,6 +112,7 @@ Result<InodeRef> InodeTable::Get(InodeId id) {
 
 InodeRef InodeTable::Insert(InodeId id, InodeRecord record) {
   auto inode = std::make_shared<Inode>(id, std::move(record));
+  inode->extents.StartEmpty();
   Shard& shard = ShardOf(id);
   MutexLock lock(shard.mutex);
   return shard.Add(std::move(inode), shard_inode_count_max_);

@@ -207,10 +207,10 @@ Result<DeviceRange> Space::TakeForPool(uint64_t wanted_bytes, uint64_t minimum_b
   // On a volume that is nearly full the pool grows in small steps.
   const uint64_t fair_bytes = std::clamp(rep.FreeBytes() / 4, minimum_bytes, wanted_bytes);
   for (const bool last_try : {false, true}) {
-    const uint64_t bytes = RoundDown(
-        std::clamp(std::min(rep.allocator->largest_run_bytes(), fair_bytes), minimum_bytes,
-                   wanted_bytes),
-        kBlockBytes);
+    // In units of the minimum, of which the pool is made.
+    const uint64_t bytes = std::max(
+        RoundDown(std::min(rep.allocator->largest_run_bytes(), fair_bytes), minimum_bytes),
+        minimum_bytes);
     auto runs = rep.allocator->Allocate(
         {.length_bytes = bytes, .goal = {}, .run_count_max = 1});
     if (runs.ok()) {
