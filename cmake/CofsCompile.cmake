@@ -17,12 +17,28 @@ if(COFS_SANITIZE)
   target_link_options(cofs_compile INTERFACE -fsanitize=${COFS_SANITIZE})
 endif()
 
+# A compiler cache does better without.
+if(CMAKE_CXX_COMPILER_LAUNCHER)
+  set(COFS_PRECOMPILE OFF)
+else()
+  set(COFS_PRECOMPILE ON)
+endif()
+# The standard headers that nearly every file includes, parsed once for each library:
+# halves the time of a build.
+set(COFS_PRECOMPILED_HEADERS
+    <algorithm> <array> <atomic> <chrono> <condition_variable> <cstdint> <cstring>
+    <functional> <list> <map> <memory> <mutex> <optional> <ostream> <shared_mutex> <span>
+    <sstream> <string> <string_view> <thread> <unordered_map> <utility> <variant> <vector>)
+
 # cofs_library(NAME SOURCES... [LINKS ...]): one folder, one static library.
 function(cofs_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC cofs_compile ${ARG_PUBLIC}
                         PRIVATE ${ARG_PRIVATE})
+  if(COFS_PRECOMPILE)
+    target_precompile_headers(${name} PRIVATE ${COFS_PRECOMPILED_HEADERS})
+  endif()
 endfunction()
 
 # cofs_test(NAME SOURCES ... LINKS ... [LABELS ...] [TIMEOUT seconds]):
@@ -32,6 +48,17 @@ function(cofs_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE cofs_compile ${ARG_LINKS}
                         GTest::gtest GTest::gmock GTest::gtest_main)
+  if(COFS_PRECOMPILE AND NOT TARGET cofs_test_headers)
+    # Parsed once for all test programs.
+    file(WRITE ${CMAKE_BINARY_DIR}/test_headers.cc "")
+    add_library(cofs_test_headers OBJECT ${CMAKE_BINARY_DIR}/test_headers.cc)
+    target_link_libraries(cofs_test_headers PRIVATE cofs_compile GTest::gtest GTest::gmock)
+    target_precompile_headers(cofs_test_headers PRIVATE ${COFS_PRECOMPILED_HEADERS}
+                              <gmock/gmock.h> <gtest/gtest.h>)
+  endif()
+  if(COFS_PRECOMPILE)
+    target_precompile_headers(${name} REUSE_FROM cofs_test_headers)
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)

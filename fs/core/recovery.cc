@@ -1,6 +1,7 @@
 #include "fs/core/recovery.h"
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
 #include <thread>
 
@@ -24,7 +25,7 @@ BlockRun RunOf(DeviceRange range) {
 struct ScanResult {
   UsedBlocks used;
   uint64_t inode_count = 0;
-  Status status = OkStatus();
+  std::optional<Error> error;
 };
 
 Status Scan(const Store& store, const std::string& first, const std::string& last,
@@ -65,7 +66,8 @@ Result<ScanResult> ScanAll(const Store& store, InodeId inode_counter) {
     borders.push_back(AllOfInode(InodeId{inode_counter.value() / pieces * i}).first);
   borders.push_back(all.last);
   const auto scan = [&](uint64_t i) {
-    results[i].status = Scan(store, borders[i], borders[i + 1], results[i]);
+    if (Status status = Scan(store, borders[i], borders[i + 1], results[i]); !status.ok())
+      results[i].error = std::move(status).error();
   };
   std::vector<std::thread> threads;
   for (uint64_t i = 1; i < pieces; ++i) threads.emplace_back(scan, i);
@@ -74,7 +76,7 @@ Result<ScanResult> ScanAll(const Store& store, InodeId inode_counter) {
 
   ScanResult out;
   for (ScanResult& result : results) {
-    TRY(std::move(result.status));
+    if (result.error) return *std::move(result.error);
     Append(out.used.exclusive, std::move(result.used.exclusive));
     Append(out.used.shared, std::move(result.used.shared));
     out.inode_count += result.inode_count;
