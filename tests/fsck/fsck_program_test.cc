@@ -16,7 +16,7 @@ class FsckTest : public testing::Test {
  protected:
   static ProgramResult Fsck(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), Bin("fsck.cofs"));
-    return Run(arguments);
+    return cofs::Run(arguments);
   }
   std::string SoundImage() {
     const std::string path = folder_.File("sound.img");
