@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/log.h"
 #include "extent_map/store/store_options.h"
 
 namespace cofs::store {
@@ -66,10 +67,39 @@ Engine::~Engine() {
   db.reset();
 }
 
+Result<std::string> Engine::ReadSmallFile(BlockDevice& device,
+                                          const std::string& name) const {
+  const FileRef file = table->Find(name);
+  if (file == nullptr) return Error(ErrorCode::kCorrupt, name + " is missing");
+  const FileLayout layout = table->LayoutOf(*file);
+  constexpr uint64_t kBytesMax = 1024;
+  if (layout.size_bytes == 0 || layout.size_bytes > kBytesMax)
+    return Error(ErrorCode::kCorrupt, StrCat(name, " has ", layout.size_bytes, " bytes"));
+  std::string text(layout.size_bytes, '\0');
+  const auto read = ReadFile(device, file->id, layout, 0, text.size(), text.data());
+  if (!read.ok()) return read.error().Within(name);
+  return text;
+}
+
+Status Engine::CheckSmallFiles(BlockDevice& device) {
+  TRY_ASSIGN(std::string manifest, ReadSmallFile(device, "CURRENT"));
+  while (manifest.ends_with('\n')) manifest.pop_back();
+  if (table->Find(manifest) == nullptr)
+    return Error(ErrorCode::kCorrupt, Printable(manifest) + " is missing");
+  // The MANIFEST has what it says, too: RocksDB makes it anew.
+  const auto identity = ReadSmallFile(device, "IDENTITY");
+  if (identity.Is(ErrorCode::kCorrupt)) {
+    LogWarning("store: " + identity.error().ToString());
+    file_system->Hide("IDENTITY");
+  }
+  return OkStatus();
+}
+
 Status Engine::OpenDatabase(BlockDevice& device, Mode mode, uint64_t cache_bytes) {
   wals = std::make_unique<WalChain>(device, latch);
   const WalLimits limits{sizing.wal_spare_bytes, sizing.staged_bytes_max};
   file_system = std::make_shared<VolumeFileSystem>(device, *table, *wals, latch, limits);
+  if (mode != Mode::kCreate) TRY(CheckSmallFiles(device));
   env = std::make_unique<StoreEnv>(rocksdb::NewCompositeEnv(file_system), latch);
   rocksdb::Options options = MakeRocksOptions(sizing, cache_bytes, env.get());
   options.info_log = NewForwardingLogger(latch);

@@ -36,6 +36,11 @@ struct Engine {
   // Makes all that was written durable, as tables, and closes.
   Status CloseDatabase();
 
+  // RocksDB ends the process on some files that it can't read while it opens; the ends of
+  // WALs and MANIFESTs have been found before, and damaged tables it treats well.
+  Status CheckSmallFiles(BlockDevice& device);
+  Result<std::string> ReadSmallFile(BlockDevice& device, const std::string& name) const;
+
   const Sizing sizing;
   FailureLatch latch;
   std::unique_ptr<FileTable> table;

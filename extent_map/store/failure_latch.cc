@@ -31,6 +31,11 @@ void FailureLatch::Abandon() {
   failed_.store(true, std::memory_order_release);
 }
 
+std::optional<Error> FailureLatch::error() const {
+  MutexLock lock(mutex_);
+  return error_;
+}
+
 Status FailureLatch::Check() const {
   if (!failed()) return OkStatus();
   MutexLock lock(mutex_);

@@ -22,6 +22,8 @@ class FailureLatch {
   void Abandon() EXCLUDES(mutex_);
 
   bool failed() const { return failed_.load(std::memory_order_acquire); }
+  // The first error once failed, as it was.
+  std::optional<Error> error() const EXCLUDES(mutex_);
   // kIo with the first error once failed.
   Status Check() const EXCLUDES(mutex_);
   // Passes `status` on; an error fails the store.

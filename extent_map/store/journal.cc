@@ -139,9 +139,9 @@ Status Journal::ReplayChanges(std::string_view bytes, uint64_t block,
       if (found->type == RecordType::kChanges && found->sequence == next_sequence_ &&
           in_place) {
         if (at != block)
-          LogWarning(StrCat("journal record ", found->sequence, " at ",
-                            segment_.offset + block * kBlockBytes,
-                            " is damaged; its copy is good"));
+          LogInfo(StrCat("journal record ", found->sequence, " at ",
+                         segment_.offset + block * kBlockBytes,
+                         " is torn or damaged; its copy is good"));
         record = found;
       } else if (found->sequence >= next_sequence_) {
         return Error(ErrorCode::kCorrupt,

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "extent_map/store/batch.h"
+#include "extent_map/store/read_errors.h"
 
 namespace cofs::store {
 namespace {
@@ -24,24 +25,41 @@ class RocksCursor : public Cursor {
     iterator_.reset(db.NewIterator(options));
   }
 
-  void Seek(std::string_view key) override { iterator_->Seek(ToSlice(key)); }
-  void SeekForPrev(std::string_view key) override {
-    iterator_->SeekForPrev(ToSlice(key));
+  void Seek(std::string_view key) override {
+    error_.reset();
+    Move([&] { iterator_->Seek(ToSlice(key)); });
   }
-  void Next() override { iterator_->Next(); }
-  void Prev() override { iterator_->Prev(); }
-  bool valid() const override { return iterator_->Valid(); }
+  void SeekForPrev(std::string_view key) override {
+    error_.reset();
+    Move([&] { iterator_->SeekForPrev(ToSlice(key)); });
+  }
+  void Next() override {
+    Move([&] { iterator_->Next(); });
+  }
+  void Prev() override {
+    Move([&] { iterator_->Prev(); });
+  }
+  bool valid() const override { return !error_ && iterator_->Valid(); }
   std::string_view key() const override { return View(iterator_->key()); }
   std::string_view value() const override { return View(iterator_->value()); }
   Status status() const override {
+    if (error_) return *error_;
     const rocksdb::Status status = iterator_->status();
     return status.ok() ? OkStatus() : Status(FromRocks(status, "walking the store"));
   }
 
  private:
+  template <typename Step>
+  void Move(Step step) {
+    const ReadErrorScope scope;
+    step();
+    if (scope.error()) error_ = scope.error();
+  }
+
   const std::optional<std::string> lower_, upper_;
   rocksdb::Slice lower_slice_, upper_slice_;
   std::unique_ptr<rocksdb::Iterator> iterator_;
+  std::optional<Error> error_;  // of a read, since the last seek
 };
 
 }  // namespace
@@ -101,9 +119,11 @@ std::vector<DeviceRange> RocksStore::PoolRanges() const {
 }
 
 Result<std::optional<std::string>> RocksStore::Get(std::string_view key) const {
+  const ReadErrorScope scope;
   rocksdb::PinnableSlice value;
   const rocksdb::Status status = engine_->db->Get(
       rocksdb::ReadOptions(), engine_->db->DefaultColumnFamily(), ToSlice(key), &value);
+  if (scope.error()) return scope.error()->Within("reading the store");
   if (status.IsNotFound()) return std::optional<std::string>();
   if (!status.ok()) return FromRocks(status, "reading the store");
   return std::optional<std::string>(value.ToString());
@@ -195,6 +215,7 @@ StoreUsage RocksStore::usage() const {
 
 Status RocksStore::VerifyAll(const std::function<void(const Error&)>& report) const {
   TRY(engine_->table->VerifyAll(report));
+  const ReadErrorScope scope;
   const rocksdb::Status status = engine_->db->VerifyChecksum();
   if (!status.ok()) report(FromRocks(status, "checksums of tables"));
   return OkStatus();
@@ -255,7 +276,7 @@ Result<std::unique_ptr<Store>> Store::Open(BlockDevice& device, SuperblockSlots&
                              }));
   const auto mode = options.read_only ? Engine::Mode::kReadOnly : Engine::Mode::kOpen;
   TRY(engine->OpenDatabase(device, mode, options.cache_bytes));
-  TRY(engine->latch.Check());
+  if (const auto failure = engine->latch.error()) return *failure;
   return std::unique_ptr<Store>(
       std::make_unique<RocksStore>(std::move(engine), std::move(options)));
 }

@@ -37,6 +37,8 @@ void SetLog(rocksdb::Options& options, const Sizing& sizing) {
   // durable itself (wal_chain.h).
   options.manual_wal_flush = false;
   options.recycle_log_file_num = 0;
+  // So that the file IDENTITY may be lost (engine.cc).
+  options.write_dbid_to_manifest = true;
   options.max_manifest_file_size = sizing.manifest_bytes_max;
   options.avoid_flush_during_recovery = false;
   options.avoid_flush_during_shutdown = true;  // a store that is dropped syncs nothing

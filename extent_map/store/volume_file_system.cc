@@ -101,8 +101,8 @@ IOStatus VolumeFileSystem::NewSequentialFile(
     FileRef file = table_.Find(NameOf(name));
     if (file == nullptr) return NoSuchFile(name);
     FileLayout layout = table_.LayoutOf(*file);
-    *result =
-        NewSequentialReader(device_, std::move(file), NameOf(name), std::move(layout));
+    *result = NewSequentialReader(device_, latch_, std::move(file), NameOf(name),
+                                  std::move(layout));
     return IOStatus::OK();
   });
 }
@@ -115,7 +115,8 @@ IOStatus VolumeFileSystem::NewRandomAccessFile(
     FileRef file = table_.Find(NameOf(name));
     if (file == nullptr) return NoSuchFile(name);
     FileLayout layout = table_.LayoutOf(*file);
-    *result = NewRandomReader(device_, std::move(file), NameOf(name), std::move(layout));
+    *result = NewRandomReader(device_, latch_, std::move(file), NameOf(name),
+                              std::move(layout));
     return IOStatus::OK();
   });
 }
@@ -174,9 +175,9 @@ IOStatus VolumeFileSystem::NewDirectory(const std::string& name, const IOOptions
 IOStatus VolumeFileSystem::FileExists(const std::string& name, const IOOptions&,
                                       IODebugContext*) {
   return Contained([&] {
-    if (IsStoreDirectory(name) || table_.Find(NameOf(name)) != nullptr)
-      return IOStatus::OK();
-    return IOStatus::NotFound(name);
+    const bool exists = IsStoreDirectory(name) || table_.Find(NameOf(name)) != nullptr;
+    return exists && !hidden_.contains(NameOf(name)) ? IOStatus::OK()
+                                                     : IOStatus::NotFound(name);
   });
 }
 

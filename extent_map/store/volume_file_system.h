@@ -42,6 +42,8 @@ class VolumeFileSystem : public rocksdb::FileSystem {
       : device_(device), table_(table), wals_(wals), latch_(latch), limits_(limits) {}
 
   const char* Name() const override { return "cofs-volume"; }
+  // RocksDB is told that there is no such file. Before it opens.
+  void Hide(std::string name) { hidden_.insert(std::move(name)); }
 
   rocksdb::IOStatus NewSequentialFile(const std::string& name,
                                       const rocksdb::FileOptions& options,
@@ -121,6 +123,7 @@ class VolumeFileSystem : public rocksdb::FileSystem {
   WalChain& wals_;
   FailureLatch& latch_;
   const WalLimits limits_;
+  std::set<std::string> hidden_;
   Mutex mutex_;
   std::set<std::string> locked_ GUARDED_BY(mutex_);
 };

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "extent_map/store/read_errors.h"
+
 namespace cofs::store {
 namespace {
 
@@ -15,8 +17,10 @@ std::string_view View(const Slice& slice) { return {slice.data(), slice.size()};
 // What the two kinds of readers share. Holds the file, and so its chunks.
 class Reader {
  public:
-  Reader(BlockDevice& device, FileRef file, std::string name, FileLayout layout)
+  Reader(BlockDevice& device, FailureLatch& latch, FileRef file, std::string name,
+         FileLayout layout)
       : device_(device),
+        latch_(latch),
         file_(std::move(file)),
         name_(std::move(name)),
         layout_(std::move(layout)) {}
@@ -25,7 +29,11 @@ class Reader {
     *result = Slice(scratch, 0);
     return Contained([&] {
       const auto done = ReadFile(device_, file_->id, layout_, offset, length, scratch);
-      if (!done.ok()) return ToIOStatus(done.error().Within(name_));
+      if (!done.ok()) {
+        const Error error = done.error().Within(name_);
+        if (!ReadErrorScope::Note(error)) latch_.Fail(error);
+        return ToIOStatus(error);
+      }
       *result = Slice(scratch, done.value());
       return IOStatus::OK();
     });
@@ -34,6 +42,7 @@ class Reader {
 
  private:
   BlockDevice& device_;
+  FailureLatch& latch_;
   const FileRef file_;
   const std::string name_;
   const FileLayout layout_;
@@ -193,19 +202,21 @@ class WholeFile : public rocksdb::FSWritableFile {
 }  // namespace
 
 std::unique_ptr<rocksdb::FSSequentialFile> NewSequentialReader(BlockDevice& device,
+                                                               FailureLatch& latch,
                                                                FileRef file,
                                                                std::string name,
                                                                FileLayout layout) {
   return std::make_unique<SequentialReader>(
-      Reader(device, std::move(file), std::move(name), std::move(layout)));
+      Reader(device, latch, std::move(file), std::move(name), std::move(layout)));
 }
 
 std::unique_ptr<rocksdb::FSRandomAccessFile> NewRandomReader(BlockDevice& device,
+                                                             FailureLatch& latch,
                                                              FileRef file,
                                                              std::string name,
                                                              FileLayout layout) {
   return std::make_unique<RandomReader>(
-      Reader(device, std::move(file), std::move(name), std::move(layout)));
+      Reader(device, latch, std::move(file), std::move(name), std::move(layout)));
 }
 
 std::unique_ptr<rocksdb::FSWritableFile> NewWalFile(std::shared_ptr<GroupWriter> writer,

@@ -39,10 +39,12 @@ rocksdb::IOStatus ContainedWrite(FailureLatch& latch, Body&& body) noexcept {
 }
 
 std::unique_ptr<rocksdb::FSSequentialFile> NewSequentialReader(BlockDevice& device,
+                                                               FailureLatch& latch,
                                                                FileRef file,
                                                                std::string name,
                                                                FileLayout layout);
 std::unique_ptr<rocksdb::FSRandomAccessFile> NewRandomReader(BlockDevice& device,
+                                                             FailureLatch& latch,
                                                              FileRef file,
                                                              std::string name,
                                                              FileLayout layout);

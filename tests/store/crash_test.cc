@@ -67,7 +67,7 @@ Status CheckState(const Workload& workload, CrashState& state, uint64_t number) 
     TRY_ASSIGN(auto volume, OpenTestVolume(*state.image, options));
     TRY_ASSIGN(count, workload.CountBatches(*volume.store));
     if (count < committed)
-      return Error(ErrorCode::kCorrupt,
+      return Error(Workload::kDifference,
                    StrCat("holds ", count, " batches, ", committed, " were committed"));
     if (options.read_only || count == workload.batch_count()) return OkStatus();
     ++count;
@@ -78,7 +78,7 @@ Status CheckState(const Workload& workload, CrashState& state, uint64_t number) 
   TRY_ASSIGN(auto volume, OpenTestVolume(*state.image));
   TRY_ASSIGN(const int again, workload.CountBatches(*volume.store));
   if (again != count)
-    return Error(ErrorCode::kCorrupt,
+    return Error(Workload::kDifference,
                  StrCat("held ", count, " batches, after a second crash ", again));
   return OkStatus();
 }

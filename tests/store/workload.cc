@@ -5,6 +5,7 @@
 #include <random>
 
 #include "extent_map/records.h"
+#include "tests/store/hex.h"
 
 namespace cofs {
 namespace {
@@ -96,22 +97,25 @@ Workload::Records Workload::RecordsAfter(int n) const {
 Result<int> Workload::CountBatches(const Store& store) const {
   TRY_ASSIGN(const auto counter, store.Get(CounterKey()));
   const int n = counter ? std::atoi(counter->c_str()) : 0;
-  if (n > options_.batch_count) return Error(ErrorCode::kCorrupt, "counter of batches");
+  if (n > options_.batch_count) return Error(kDifference, "counter of batches");
   const Records expected = RecordsAfter(n);
   auto want = expected.begin();
   const auto cursor = store.NewCursor();
   for (cursor->Seek(""); cursor->valid(); cursor->Next(), ++want) {
     if (want == expected.end() || cursor->key() != want->first)
-      return Error(ErrorCode::kCorrupt, StrCat("after batch ", n,
-                                               " a key is missing or "
-                                               "should not be there"));
+      return Error(kDifference, StrCat("after batch ", n,
+                                       " a key is missing or "
+                                       "should not be there"));
     if (cursor->value() != want->second)
-      return Error(ErrorCode::kCorrupt, StrCat("after batch ", n, " a value is wrong"));
+      return Error(
+          kDifference,
+          StrCat("after batch ", n, " the value of ", ToHex(want->first), " has ",
+                 cursor->value().size(), " bytes, not ", want->second.size(), ": ",
+                 ToHex(cursor->value().substr(0, 64))));
   }
   TRY(cursor->status());
   if (want != expected.end())
-    return Error(ErrorCode::kCorrupt,
-                 StrCat("after batch ", n, " the last keys are gone"));
+    return Error(kDifference, StrCat("after batch ", n, " the last keys are gone"));
   return n;
 }
 

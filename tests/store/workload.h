@@ -28,7 +28,9 @@ class Workload {
   int batch_count() const { return options_.batch_count; }
 
   // How many batches `store` holds: exactly those, in its counter and in every other
-  // record. kCorrupt with the difference when it is not a prefix; other errors as met.
+  // record. kDifference when it is not a prefix of all batches; the store's own errors as
+  // they are.
+  static constexpr ErrorCode kDifference = ErrorCode::kStale;
   Result<int> CountBatches(const Store& store) const;
 
  private:
