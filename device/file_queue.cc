@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <new>
 #include <utility>
 
 #include "base/check.h"
@@ -109,6 +110,16 @@ void FileQueue::Prepare(IoOp* op) {
     return Complete(op, status.ok() ? std::nullopt : std::optional(status.error()));
   }
 
+  const bool is_bounced =
+      (op->kind == IoKind::kRead || op->kind == IoKind::kWrite) &&
+      reinterpret_cast<uintptr_t>(op->data) % target_.memory_alignment != 0;
+  AlignedBuffer bounce;
+  try {
+    if (is_bounced) bounce = AlignedBuffer(std::min(op->length_bytes, kBounceBytes));
+  } catch (const std::bad_alloc&) {
+    return Complete(op,
+                    Error(ErrorCode::kNoMemory, "bounce for " + target_.geometry.path));
+  }
   while (free_slots_.empty()) TakeCompletion();
   const uint32_t slot_index = free_slots_.back();
   free_slots_.pop_back();
@@ -117,31 +128,33 @@ void FileQueue::Prepare(IoOp* op) {
   slot.done_bytes = 0;
   slot.retry_count = 0;
   slot.must_block = false;
-  slot.is_bounced = false;
-  switch (op->kind) {
+  slot.is_bounced = is_bounced;
+  slot.bounce = std::move(bounce);
+  slot.step = FirstStepOf(op->kind);
+  Send(slot_index);
+}
+
+FileQueue::Step FileQueue::FirstStepOf(IoKind kind) const {
+  switch (kind) {
     case IoKind::kRead:
     case IoKind::kWrite:
-      slot.step = Step::kTransfer;
-      slot.is_bounced =
-          reinterpret_cast<uintptr_t>(op->data) % target_.memory_alignment != 0;
-      if (slot.is_bounced)
-        slot.bounce = AlignedBuffer(std::min(op->length_bytes, kBounceBytes));
-      break;
+      return Step::kTransfer;
     case IoKind::kFlush:
-      slot.step = Step::kSync;
-      break;
+      return Step::kSync;
     case IoKind::kDiscard:
-      slot.step = Step::kPunchHole;
+      return Step::kPunchHole;
+    case IoKind::kWriteZeroes:
       break;
-    case IoKind::kWriteZeroes: {
-      const ZeroWay way = target_.zero_way.load(std::memory_order_relaxed);
-      slot.step = way == ZeroWay::kZeroRange   ? Step::kZeroRange
-                  : way == ZeroWay::kPunchHole ? Step::kPunchHole
-                                               : Step::kWriteZeros;
-      break;
-    }
   }
-  Send(slot_index);
+  switch (target_.zero_way.load(std::memory_order_relaxed)) {
+    case ZeroWay::kZeroRange:
+      return Step::kZeroRange;
+    case ZeroWay::kPunchHole:
+      return Step::kPunchHole;
+    case ZeroWay::kWriteZeros:
+      break;
+  }
+  return Step::kWriteZeros;
 }
 
 void FileQueue::Send(uint32_t slot_index) {

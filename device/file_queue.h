@@ -63,6 +63,7 @@ class FileQueue : public IoQueue {
   };
 
   FileQueue(FileTarget& target, unsigned depth, Ring ring);
+  Step FirstStepOf(IoKind kind) const;
   // Sends the next piece of the slot's operation.
   void Send(uint32_t slot_index);
   void PrepareTransfer(Slot& slot, io_uring_sqe* entry);

@@ -1,4 +1,8 @@
 // The contract of BlockDevice on every device that needs no privileges.
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
 #include "device/fault_device.h"
 #include "device/file_device.h"
 #include "device/memory_device.h"
@@ -15,14 +19,23 @@ DeviceUnderTest MakeMemory(MemoryDevice::Options options) {
           .skip_reason = ""};
 }
 
-DeviceUnderTest MakeImageDevice(bool allow_direct) {
-  auto folder = std::make_shared<TempFolder>();
+DeviceUnderTest MakeImageDevice(bool allow_direct, const std::string& parent = "") {
+  auto folder = std::make_shared<TempFolder>(parent);
   const std::string path = *folder / "image";
   MakeImage(path, kContractDeviceBytes);
   auto device =
       FileDevice::Open(path, OpenMode::kReadWrite, {.allow_direct = allow_direct});
   if (!device.ok()) return {nullptr, nullptr, device.error().ToString()};
   return {folder, std::move(*device), ""};
+}
+
+// tmpfs can punch holes and can't zero ranges.
+DeviceUnderTest MakeTmpfsImage() {
+  struct statfs file_system = {};
+  if (::statfs("/dev/shm", &file_system) != 0 || file_system.f_type != TMPFS_MAGIC ||
+      ::access("/dev/shm", W_OK) != 0)
+    return {nullptr, nullptr, "/dev/shm is no tmpfs to write to"};
+  return MakeImageDevice(true, "/dev/shm");
 }
 
 template <typename Wrapper>
@@ -47,6 +60,7 @@ INSTANTIATE_TEST_SUITE_P(
             }},
         DeviceCase{"Image", [] { return MakeImageDevice(true); }},
         DeviceCase{"ImageThroughPageCache", [] { return MakeImageDevice(false); }},
+        DeviceCase{"ImageOnTmpfs", MakeTmpfsImage},
         DeviceCase{"Fault", Wrap<FaultDevice>},
         DeviceCase{"Recording", Wrap<RecordingDevice>}),
     DeviceCaseName);

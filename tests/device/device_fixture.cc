@@ -52,8 +52,10 @@ std::string_view ViewOf(const AlignedBuffer& buffer) {
   return {buffer.data(), buffer.size_bytes()};
 }
 
-TempFolder::TempFolder() {
-  path_ = (std::filesystem::temp_directory_path() / "cofs-device-XXXXXX").string();
+TempFolder::TempFolder(const std::string& parent) {
+  std::filesystem::path folder = parent;
+  if (folder.empty()) folder = std::filesystem::temp_directory_path();
+  path_ = (folder / "cofs-device-XXXXXX").string();
   CHECK(::mkdtemp(path_.data()) != nullptr, path_, ": ", std::strerror(errno));
 }
 

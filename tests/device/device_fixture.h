@@ -27,7 +27,8 @@ std::string_view ViewOf(const AlignedBuffer& buffer);
 
 class TempFolder {
  public:
-  TempFolder();
+  // In `parent`, by default where temporary files go.
+  explicit TempFolder(const std::string& parent = "");
   ~TempFolder();
   TempFolder(const TempFolder&) = delete;
   TempFolder& operator=(const TempFolder&) = delete;
