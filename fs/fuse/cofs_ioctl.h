@@ -13,7 +13,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define COFS_IOC_MAGIC 0xC0
+#define COFS_IOC_MAGIC 0xC5
 
 /* Counters and settings of the mount, as JSON text (UTF-8), in pages.
  *

@@ -10,6 +10,8 @@ constexpr uint32_t kWriteBytesMax = 1u << 20;
 
 // Wanted whenever the kernel has them.
 constexpr uint64_t kAdded =
+    // Look-ups and readdir in one directory at once; libfuse 3.14 does not pass it on.
+    FUSE_PARALLEL_DIROPS |
     // We clear set-user-ID and set-group-ID ourselves, at the right moments. It also
     // lets the kernel remember that a file has no capabilities: without it each
     // write(2) is preceded by a look for security.capability.

@@ -147,9 +147,12 @@ void Operations::Create(Reply& reply, fuse_ino_t parent, const char* name, mode_
   volume_.Forget(created->id, 1);
 }
 
-void Operations::OpenDirectory(Reply& reply, fuse_ino_t, fuse_file_info*) {
+void Operations::OpenDirectory(Reply& reply, fuse_ino_t, fuse_file_info* file) {
   // The kernel goes on without OPENDIR and RELEASEDIR, and caches directories.
-  reply.Errno(ENOSYS);
+  if (!opens_directories_) return reply.Errno(ENOSYS);
+  file->cache_readdir = 1;
+  file->keep_cache = 1;
+  static_cast<void>(reply.Open(*file));  // nothing to be released
 }
 
 void Operations::ReadDirectory(Reply& reply, fuse_ino_t inode, size_t size, off_t offset,

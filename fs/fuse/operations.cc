@@ -98,6 +98,7 @@ void Operations::Init(fuse_conn_info* connection) {
   wish(FUSE_CAP_READDIRPLUS_AUTO, true);
   wish(FUSE_CAP_CACHE_SYMLINKS, true);
   wish(FUSE_CAP_NO_OPENDIR_SUPPORT, true);
+  opens_directories_ = (connection->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) == 0;
   // Only this kernel changes files: what it has cached is right.
   wish(FUSE_CAP_AUTO_INVAL_DATA, false);
   wish(FUSE_CAP_EXPLICIT_INVAL_DATA, true);

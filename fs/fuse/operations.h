@@ -132,6 +132,7 @@ class Operations {
   Volume& volume_;
   Options options_;
   bool direct_io_allowed_ = false;
+  bool opens_directories_ = false;  // kernels before 5.1 insist on it
   Interrupts interrupts_;
   OpenWriters writers_;
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <new>
 
 #include "base/log.h"
 #include "fs/fuse/attributes.h"
@@ -60,6 +61,9 @@ bool Operations::HandleRaw(const fuse_in_header& header, std::span<const char> a
       default:
         return false;
     }
+  } catch (const std::bad_alloc&) {
+    WriteAnswer(request, ENOMEM, {});
+    return true;
   } catch (const std::exception& e) {
     LogError(StrCat("FUSE request of kind ", header.opcode, " failed: ", e.what()));
     WriteAnswer(request, EIO, {});
