@@ -176,9 +176,9 @@ uint64_t WindowBytesFor(uint64_t size_bytes, FileOffset begin, FileOffset data_e
 
 std::optional<DeviceOffset> GoalFor(const Inode& inode, std::span<const Extent> around,
                                     FileOffset begin) {
-  if (const auto goal = inode.placement.GoalFor(begin)) return goal;
+  if (const auto goal = inode.placement.GoalFor(begin, /*gap_bytes_max=*/0)) return goal;
   const auto after = std::ranges::lower_bound(around, begin, {}, &Extent::file_offset);
-  if (after == around.begin()) return std::nullopt;
+  if (after == around.begin()) return inode.placement.GoalFor(begin);
   const Extent& before = *std::prev(after);
   return before.device_offset + (begin - before.file_offset);
 }

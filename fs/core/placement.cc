@@ -23,17 +23,21 @@ void Placement::Note(FileOffset file_end, DeviceOffset device_end) {
                                                                 ++use_count_};
 }
 
-std::optional<DeviceOffset> Placement::GoalFor(FileOffset begin) const {
+std::optional<DeviceOffset> Placement::GoalFor(FileOffset begin, uint64_t gap_bytes_max) const {
   MutexLock lock(mutex_);
   const Stream* nearest = nullptr;
+  uint64_t nearest_bytes = std::min(gap_bytes_max, kGapBytesMax);
   for (const Stream& stream : streams_) {
-    if (stream.last_use == 0 || stream.file_end > begin ||
-        begin - stream.file_end > kGapBytesMax)
-      continue;
-    if (nearest == nullptr || stream.file_end > nearest->file_end) nearest = &stream;
+    if (stream.last_use == 0) continue;
+    const uint64_t bytes = std::max(begin, stream.file_end) - std::min(begin, stream.file_end);
+    if (bytes > nearest_bytes || (nearest != nullptr && bytes == nearest_bytes)) continue;
+    nearest = &stream;
+    nearest_bytes = bytes;
   }
   if (nearest == nullptr) return std::nullopt;
-  return nearest->device_end + (begin - nearest->file_end);
+  if (begin >= nearest->file_end) return nearest->device_end + nearest_bytes;
+  if (nearest->device_end.value() < nearest_bytes) return std::nullopt;
+  return nearest->device_end - nearest_bytes;
 }
 
 }  // namespace cofs

@@ -19,13 +19,17 @@ class Placement {
   // Blocks were allocated for a range of the file that ends at `file_end`, the last of
   // them before `device_end`.
   void Note(FileOffset file_end, DeviceOffset device_end) EXCLUDES(mutex_);
-  // Where a stream that ended at or a little before `begin` would go on.
-  std::optional<DeviceOffset> GoalFor(FileOffset begin) const EXCLUDES(mutex_);
+  // Where the blocks from `begin` on belong if they are part of a stream that has come to
+  // `begin`, or to within `gap_bytes_max` of it on either side.
+  std::optional<DeviceOffset> GoalFor(FileOffset begin,
+                                      uint64_t gap_bytes_max = kGapBytesMax) const
+      EXCLUDES(mutex_);
+
+  // Writes of one stream can arrive in another order: a gap of at most so much is left
+  // for those that are still to come.
+  static constexpr uint64_t kGapBytesMax = 4 << 20;
 
  private:
-  // Writes of one stream can arrive in another order: a gap of so much is left for
-  // those that are still to come.
-  static constexpr uint64_t kGapBytesMax = 4 << 20;
   // Streams of one file.
   static constexpr size_t kStreamCountMax = 4;
 

@@ -206,15 +206,16 @@ TEST_P(CopyBy, NoSpaceLeavesAPrefix) {
   EXPECT_GE(files.size(), 2u);
 }
 
+std::string NameOfPolicy(const ::testing::TestParamInfo<CopyRangePolicy>& tested) {
+  static constexpr const char* kNames[] = {"Auto", "Share", "Device", "Buffered"};
+  return kNames[static_cast<size_t>(tested.param)];
+}
+
 INSTANTIATE_TEST_SUITE_P(Policies, CopyBy,
                          ::testing::Values(CopyRangePolicy::kAuto, CopyRangePolicy::kShare,
                                            CopyRangePolicy::kDevice,
                                            CopyRangePolicy::kBuffered),
-                         [](const auto& parameter) {
-                           static constexpr const char* kNames[] = {"Auto", "Share", "Device",
-                                                                    "Buffered"};
-                           return kNames[static_cast<size_t>(parameter.param)];
-                         });
+                         NameOfPolicy);
 
 // The same copies by the device and through memory: the same bytes and checksums.
 TEST(CopyParity, DeviceAsBuffered) {

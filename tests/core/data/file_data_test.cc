@@ -76,10 +76,10 @@ TEST_F(FileDataTest, ReadPlacesBytesAtTheirOffsetInABlock) {
 
 TEST_F(FileDataTest, Limits) {
   DATA_EXPECT_CODE(kFileTooLarge,
-                   volume_.data().Write(file_, FileOffset{kFileBytesMax}, "x", {}));
+                   volume_.data().Write(file_, FileOffset{kFileBytesMax}, std::string_view("x"), {}));
   DATA_EXPECT_CODE(kFileTooLarge,
-                   volume_.data().Write(file_, FileOffset{UINT64_MAX}, "x", {}));
-  DATA_EXPECT_OK(volume_.data().Write(file_, FileOffset{kFileBytesMax - 1}, "x", {}));
+                   volume_.data().Write(file_, FileOffset{UINT64_MAX}, std::string_view("x"), {}));
+  DATA_EXPECT_OK(volume_.data().Write(file_, FileOffset{kFileBytesMax - 1}, std::string_view("x"), {}));
   EXPECT_EQ(kFileBytesMax, volume_.SizeOf(file_));
   EXPECT_EQ("x", volume_.Read(file_, kFileBytesMax - 1, 100));
   EXPECT_EQ(kFileBytesMax - 4096, Seek(0, SEEK_DATA));
@@ -135,7 +135,7 @@ TEST_F(FileDataTest, ManyExtentsAreFreedInBatches) {
   ASSERT_EQ(kCount, volume_.MapOf(file_).size());
   DATA_EXPECT_OK(Truncate(2 * 50 * kBlockBytes + 100));
   EXPECT_EQ(51u, volume_.MapOf(file_).size());
-  EXPECT_EQ(std::string(100, '\0').size() * 0 + block.substr(0, 100),
+  EXPECT_EQ(block.substr(0, 100),
             volume_.Read(file_, 2 * 50 * kBlockBytes, 500));
   for (uint64_t i = 51; i < kCount; ++i) volume_.Write(file_, 2 * i * kBlockBytes, block);
   DATA_EXPECT_OK(Allocate(kPunch, 3 * kBlockBytes, kFileBytesMax - 3 * kBlockBytes));
@@ -295,7 +295,7 @@ TEST_F(FileDataTest, KillsPrivileges) {
     EXPECT_EQ(c.before, volume_.RecordOf(file_).mode);
     EXPECT_TRUE(volume_.core().store->Get(key)->has_value());
     DATA_EXPECT_OK(
-        volume_.data().Write(file_, FileOffset{0}, "x", {.kill_privileges = true}));
+        volume_.data().Write(file_, FileOffset{0}, std::string_view("x"), {.kill_privileges = true}));
     EXPECT_EQ(c.after, volume_.RecordOf(file_).mode);
     EXPECT_FALSE(volume_.core().store->Get(key)->has_value());
   }
@@ -313,7 +313,7 @@ TEST_F(FileDataTest, ReadOnlyVolumesRefuse) {
   volume_.Write(file_, 0, "x");
   volume_.ExpectSound();
   volume_.core().committer->LatchReadOnly();
-  DATA_EXPECT_CODE(kReadOnly, volume_.data().Write(file_, FileOffset{0}, "y", {}));
+  DATA_EXPECT_CODE(kReadOnly, volume_.data().Write(file_, FileOffset{0}, std::string_view("y"), {}));
   DATA_EXPECT_CODE(kReadOnly, Truncate(0));
   DATA_EXPECT_CODE(kReadOnly, Allocate(0, 0, 4096));
   DATA_EXPECT_CODE(kReadOnly, volume_.Copy(file_, 0, file_, 4096, 1));

@@ -80,7 +80,7 @@ void CountFile(InodeId id, const FileRecords& file, Blocks& blocks) {
       block.unwritten |= extent.unwritten();
     }
   }
-  if (id >= kFirstFreeInode) EXPECT_EQ(bytes, file.inode->allocated_bytes);
+  EXPECT_EQ(bytes, file.inode->allocated_bytes);
 }
 
 void CheckShared(const Everything& all, const Blocks& blocks) {

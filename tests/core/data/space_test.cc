@@ -248,7 +248,8 @@ TEST_F(SpaceTest, ReuseRuleAtRandom) {
     Space::ReadSection section;
     std::vector<DeviceRange> may_touch;  // mapped when it entered
   };
-  std::vector<DeviceRange> mapped, freed;  // freed: not durable yet
+  // Not in a batch yet; in one; freed by one that is not durable yet.
+  std::vector<DeviceRange> fresh, mapped, freed;
   std::deque<std::pair<uint64_t, std::vector<DeviceRange>>> sealed;
   std::deque<Reader> readers;
   std::deque<std::pair<Space::Pin, DeviceRange>> pins;
@@ -256,6 +257,7 @@ TEST_F(SpaceTest, ReuseRuleAtRandom) {
     return a.offset < b.end() && b.offset < a.end();
   };
   const auto expect_free = [&](const DeviceRange& run) {
+    for (const auto& range : fresh) ASSERT_FALSE(overlaps(run, range)) << "taken";
     for (const auto& range : mapped) ASSERT_FALSE(overlaps(run, range)) << "mapped";
     for (const auto& range : freed) ASSERT_FALSE(overlaps(run, range)) << "not committed";
     for (const auto& [token, ranges] : sealed)
@@ -287,22 +289,24 @@ TEST_F(SpaceTest, ReuseRuleAtRandom) {
           sum += run.length_bytes;
           expect_free(run);
           if (HasFatalFailure()) return;
-          mapped.push_back(run);
+          fresh.push_back(run);
         }
         ASSERT_EQ(bytes, sum);
         break;
       }
       case 3:
       case 4:
-        for (int count = random() % 4; count > 0 && !mapped.empty(); --count) {
+        while (!fresh.empty() && random() % 4 != 0) {
+          if (random() % 4 == 0)
+            space_->ReturnUnused({fresh.back()});
+          else
+            mapped.push_back(fresh.back());
+          fresh.pop_back();
+        }
+        for (uint64_t count = random() % 4; count > 0 && !mapped.empty(); --count) {
           std::swap(mapped[random() % mapped.size()], mapped.back());
-          if (random() % 8 == 0) {
-            space_->ReturnUnused({mapped.back()});  // was never in a batch
-          } else {
-            space_->Freed({mapped.back()});
-            freed.push_back(mapped.back());
-          }
-          // Readers that were there may have looked at it, but not at what was returned.
+          space_->Freed({mapped.back()});
+          freed.push_back(mapped.back());
           mapped.pop_back();
         }
         break;
@@ -318,12 +322,11 @@ TEST_F(SpaceTest, ReuseRuleAtRandom) {
         break;
       case 7:
         if (readers.size() < 4 && random() % 2 == 0) {
-          // A reader may touch what is mapped, if it is not returned unused meanwhile:
-          // only what will go through Freed is in its list, so take none that is new.
-          readers.push_back({space_->EnterRead(), {}});
-          for (const auto& range : freed) readers.back().may_touch.push_back(range);
+          readers.push_back({space_->EnterRead(), mapped});
+          std::vector<DeviceRange>& may_touch = readers.back().may_touch;
+          may_touch.insert(may_touch.end(), freed.begin(), freed.end());
           for (const auto& [token, ranges] : sealed)
-            for (const auto& range : ranges) readers.back().may_touch.push_back(range);
+            may_touch.insert(may_touch.end(), ranges.begin(), ranges.end());
         } else if (!readers.empty()) {
           const auto at = readers.begin() +
                           static_cast<std::ptrdiff_t>(random() % readers.size());
@@ -335,8 +338,9 @@ TEST_F(SpaceTest, ReuseRuleAtRandom) {
         break;
       case 8:
         if (pins.size() < 6 && random() % 2 == 0) {
-          if (freed.empty()) break;
-          const DeviceRange range = freed[random() % freed.size()];
+          const auto& from = random() % 2 == 0 ? freed : mapped;
+          if (from.empty()) break;
+          const DeviceRange range = from[random() % from.size()];
           pins.emplace_back(space_->PinRanges({range}), range);
         } else if (!pins.empty()) {
           pins.pop_front();
@@ -353,6 +357,7 @@ TEST_F(SpaceTest, ReuseRuleAtRandom) {
   DATA_EXPECT_OK(Commit());
   DATA_EXPECT_OK(Commit());
   uint64_t mapped_bytes = 0;
+  mapped.insert(mapped.end(), fresh.begin(), fresh.end());
   for (const auto& range : mapped) mapped_bytes += range.length_bytes;
   EXPECT_EQ(kVolumeBytes - mapped_bytes, space_->usage().free_bytes);
 }
