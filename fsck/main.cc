@@ -24,7 +24,7 @@ constexpr int kExitUsage = 16;
 constexpr int kExitCancelled = 32;
 
 // How long a daemon that is just letting go of the volume is waited for.
-constexpr std::chrono::milliseconds kLockWait{10000};
+constexpr std::chrono::milliseconds kLockWait{5000};
 
 volatile sig_atomic_t g_is_cancelled = 0;
 

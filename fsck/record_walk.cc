@@ -83,7 +83,7 @@ Status RecordWalk::Run() {
   });
   report_.totals.entries = tables_.links.size();
   report_.totals.extents = tables_.extents.size();
-  return OkStatus();
+  return context_.Step({3, "records", next_inode_.value(), next_inode_.value()});
 }
 
 // Up to the first key that is not below `end`; to the last one if that is empty.

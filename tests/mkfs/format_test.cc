@@ -181,8 +181,10 @@ TEST(FormatDevice, AnInterruptedFormatLeavesNoHalfVolume) {
 class FormatVolumeTest : public testing::Test {
  protected:
   static std::string Read(const std::string& path) {
+    std::string all(SizeOf(path), '\0');
     std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
+    file.read(all.data(), static_cast<std::streamsize>(all.size()));
+    return all;
   }
   static void Write(const std::string& path, uint64_t place, std::string_view bytes) {
     const Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));

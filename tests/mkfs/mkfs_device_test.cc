@@ -20,7 +20,7 @@ class MkfsTest : public testing::Test {
  protected:
   static ProgramResult Mkfs(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), Bin("mkfs.cofs"));
-    return cofs::Run(arguments);
+    return RunProgram(arguments);
   }
   static void MakeImage(const std::string& path, uint64_t bytes) {
     const Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -121,7 +121,7 @@ TEST_F(MkfsLoopTest, RefusesTheImageOfALoopDevice) {
 }
 
 TEST_F(MkfsLoopTest, RefusesAMountedFileSystem) {
-  if (cofs::Run({"mkfs.ext4", "-q", loop_.path()}).exit_code != 0)
+  if (RunProgram({"mkfs.ext4", "-q", loop_.path()}).exit_code != 0)
     GTEST_SKIP() << "mkfs.ext4 is not installed";
   const ProgramResult foreign = Mkfs({loop_.path()});
   EXPECT_EQ(foreign.exit_code, 1);
@@ -135,16 +135,16 @@ TEST_F(MkfsLoopTest, RefusesAMountedFileSystem) {
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_NE(refused.err.find("mounted"), std::string::npos) << refused.err;
   // Nothing was changed; and once it is let go of, -f takes it.
-  EXPECT_EQ(cofs::Run({"e2fsck", "-fn", loop_.path()}).exit_code, 0);
+  EXPECT_EQ(RunProgram({"e2fsck", "-fn", loop_.path()}).exit_code, 0);
   EXPECT_EQ(Mkfs({"-f", loop_.path()}).exit_code, 0);
   EXPECT_TRUE(SuperblockOf(loop_.path()));
 }
 
 TEST_F(MkfsLoopTest, RefusesAReadOnlyDevice) {
-  if (cofs::Run({"blockdev", "--setro", loop_.path()}).exit_code != 0)
+  if (RunProgram({"blockdev", "--setro", loop_.path()}).exit_code != 0)
     GTEST_SKIP() << "blockdev can't make the device read-only";
   const ProgramResult refused = Mkfs({loop_.path()});
-  cofs::Run({"blockdev", "--setrw", loop_.path()});
+  RunProgram({"blockdev", "--setrw", loop_.path()});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_NE(refused.err.find("can't be written"), std::string::npos) << refused.err;
 }
