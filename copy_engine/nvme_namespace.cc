@@ -189,11 +189,13 @@ Status NvmeNamespace::Identify() {
   nvme_id_ctrl controller = {};
   nvme_id_ns name_space = {};
   nvme_nvm_id_ns nvm = {};
-  for (const int result : {nvme_identify_ctrl(block_.get(), &controller),
-                           nvme_identify_ns(block_.get(), nsid, &name_space)}) {
+  const auto check = [](int result) -> Status {
     if (result < 0) return ErrorOfErrno(errno, "Identify");
     if (result > 0) return NoCopy("Identify: " + NvmeStatusWords(result));
-  }
+    return OkStatus();
+  };
+  TRY(check(nvme_identify_ctrl(block_.get(), &controller)));
+  TRY(check(nvme_identify_ns(block_.get(), nsid, &name_space)));
   const bool has_nvm =
       (le32toh(controller.ctratt) & kCtrattExtendedFormats) != 0 &&
       nvme_identify_ns_csi(block_.get(), nsid, NVME_UUID_NONE, NVME_CSI_NVM, &nvm) == 0;
