@@ -2,6 +2,7 @@
 
 #include <rocksdb/listener.h>
 #include <rocksdb/system_clock.h>
+#include <rocksdb/version.h>
 
 #include <algorithm>
 
@@ -105,12 +106,20 @@ Status Engine::OpenDatabase(BlockDevice& device, Mode mode, uint64_t cache_bytes
   options.info_log = NewForwardingLogger(latch);
   options.create_if_missing = options.error_if_exists = mode == Mode::kCreate;
   options.listeners.push_back(std::make_shared<BackgroundErrors>(*this));
+#if ROCKSDB_MAJOR >= 11
+  std::unique_ptr<rocksdb::DB> opened;
+#else
   rocksdb::DB* opened = nullptr;
+#endif
   const rocksdb::Status status =
       mode == Mode::kReadOnly
           ? rocksdb::DB::OpenForReadOnly(options, kStoreDirectory, &opened)
           : rocksdb::DB::Open(options, kStoreDirectory, &opened);
+#if ROCKSDB_MAJOR >= 11
+  db = std::move(opened);
+#else
   db.reset(opened);
+#endif
   if (!status.ok()) return FromRocks(status, "opening the store");
   return OkStatus();
 }

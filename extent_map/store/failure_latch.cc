@@ -7,8 +7,13 @@
 namespace cofs::store {
 
 void FailureLatch::Arm(std::function<void(const Error&)> listener) {
-  MutexLock lock(mutex_);
-  listener_ = std::move(listener);
+  std::optional<Error> earlier;
+  {
+    MutexLock lock(mutex_);
+    earlier = error_;
+    if (!earlier) listener_ = std::move(listener);
+  }
+  if (earlier) listener(*earlier);
 }
 
 void FailureLatch::Fail(const Error& error) {

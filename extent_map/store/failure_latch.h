@@ -15,7 +15,7 @@ namespace cofs::store {
 class FailureLatch {
  public:
   // `listener` hears of the failure once, from the thread that met it, without a lock
-  // held. A failure from before is told by Check().
+  // held; of an earlier one at once.
   void Arm(std::function<void(const Error&)> listener) EXCLUDES(mutex_);
   void Fail(const Error& error) EXCLUDES(mutex_);
   // As by a crash: nothing is written from now on, and nobody is told.

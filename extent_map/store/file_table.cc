@@ -5,6 +5,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/uuid.h"
+#include "extent_map/superblock.h"
 
 namespace cofs::store {
 namespace {
@@ -99,9 +100,10 @@ Status FileTable::Adopt(Origin origin) {
   wants_new_segment_ = journal_.wants_new_segment();
   pool_ = ChunkPool(state.chunk_bytes);
   for (const DeviceRange& range : state.pool) {
-    if (!CheckRange(device_.geometry(), range.offset, range.length_bytes).ok())
+    if (range.offset < kReservedEnd ||
+        !CheckRange(device_.geometry(), range.offset, range.length_bytes).ok())
       return Error(ErrorCode::kCorrupt,
-                   StrCat("pool range at ", range.offset, " is outside the device"));
+                   StrCat("pool range at ", range.offset, " is outside the volume"));
     TRY(pool_.AddRange(range));
   }
   segment_ = journal_.segment();

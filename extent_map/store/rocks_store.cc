@@ -12,12 +12,19 @@ std::string_view View(const rocksdb::Slice& slice) {
   return {slice.data(), slice.size()};
 }
 
+// The store has no range deletions: nobody need look for them.
+rocksdb::ReadOptions MakeReadOptions() {
+  rocksdb::ReadOptions options;
+  options.ignore_range_deletions = true;
+  return options;
+}
+
 class RocksCursor : public Cursor {
  public:
   RocksCursor(rocksdb::DB& db, std::optional<std::string> lower,
               std::optional<std::string> upper)
       : lower_(std::move(lower)), upper_(std::move(upper)) {
-    rocksdb::ReadOptions options;
+    rocksdb::ReadOptions options = MakeReadOptions();
     if (lower_) options.iterate_lower_bound = &(lower_slice_ = ToSlice(*lower_));
     if (upper_) options.iterate_upper_bound = &(upper_slice_ = ToSlice(*upper_));
     // A walk over everything must not drive out what others need.

@@ -114,8 +114,10 @@ class VolumeFileSystem : public rocksdb::FileSystem {
   rocksdb::IOStatus IsDirectory(const std::string& path,
                                 const rocksdb::IOOptions& options, bool* is_directory,
                                 rocksdb::IODebugContext* dbg) override;
-  // From 8.x on: none of the optional operations (asynchronous reads).
-  virtual void SupportedOps(int64_t& supported_ops) { supported_ops = 0; }
+#if ROCKSDB_MAJOR >= 9
+  // None of the optional operations: no asynchronous reads.
+  void SupportedOps(int64_t& supported_ops) override { supported_ops = 0; }
+#endif
 
  private:
   BlockDevice& device_;

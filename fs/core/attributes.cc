@@ -98,6 +98,7 @@ Result<std::string> Attributes::ReadLink(InodeId id) {
 }
 
 Result<InodeStat> Attributes::Set(InodeId id, const AttributeChange& change) {
+  TRY(core_.committer->CheckWritable());
   TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
   if (change.size_bytes) {
     TRY(SetSize(inode, change));

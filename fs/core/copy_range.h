@@ -41,7 +41,7 @@ class CopyRange {
   Result<uint64_t> Copy(const CopyRangeRequest& request);
   // FICLONERANGE: shares the extents. Offsets and length block-aligned, except that
   // the length may end at the end of the source (length 0: to its end); else
-  // kInvalidArgument. Unwritten extents become holes. Atomic up to 4096 extents; beyond,
+  // kInvalidArgument. Unwritten extents become holes. Atomic up to 1024 extents; beyond,
   // a crash or an error leaves a prefix.
   Status Clone(const CopyRangeRequest& request);
 

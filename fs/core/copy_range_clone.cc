@@ -10,7 +10,7 @@
 namespace cofs {
 namespace {
 
-constexpr size_t kCloneExtentCountMax = 4096;
+constexpr size_t kCloneExtentCountMax = 1024;
 
 // The data_locks of both ranges, in the order of the inodes' numbers.
 struct BothHolds {
@@ -200,9 +200,12 @@ Status CopyRange::Clone(const CopyRangeRequest& request) {
   if (!IsBlockAligned(request.source_offset.value()) ||
       !IsBlockAligned(request.destination_offset.value()))
     return Error(ErrorCode::kInvalidArgument, "clone of a part of a block");
-  for (const FileOffset offset : {request.source_offset, request.destination_offset})
-    if (offset.value() > kFileBytesMax || request.length_bytes > kFileBytesMax - offset.value())
-      return Error(ErrorCode::kInvalidArgument, "clone");
+  if (request.source_offset.value() > kFileBytesMax ||
+      request.length_bytes > kFileBytesMax - request.source_offset.value())
+    return Error(ErrorCode::kInvalidArgument, "clone past the end");
+  if (request.destination_offset.value() > kFileBytesMax ||
+      request.length_bytes > kFileBytesMax - request.destination_offset.value())
+    return Error(ErrorCode::kFileTooLarge, "clone");
   {
     const BothHolds holds = LockBoth(request);
     TRY_ASSIGN(const uint64_t length_bytes, CheckedLength(request));

@@ -85,7 +85,7 @@ Status FileData::Write(const InodeRef& inode, FileOffset offset, std::span<const
          .kill_privileges = options.kill_privileges,
          .edit = [&](InodeRecord& record) {
            record.size_bytes = std::max(record.size_bytes, data_end.value());
-           record.mtime = record.ctime = Now();
+           if (!options.keep_times) record.mtime = record.ctime = Now();
          }}));
   }
   core_.counters.written_bytes.fetch_add(data.size(), std::memory_order_relaxed);

@@ -179,6 +179,7 @@ Result<InodeStat> Names::Create(InodeId directory_id, std::string_view name,
   TRY(CheckName(name));
   TRY(CheckNewInode(inode, symlink_target));
   TRY_ASSIGN(InodeRef directory, core_.inodes->Get(directory_id));
+  TRY(core_.committer->CheckWritable());
   TRY(core_.store->AdmitGrowth(kNamesBatchBytesMax + symlink_target.size()));
   TRY_ASSIGN(const InodeId id, numbers_.Take());
   InodeRecord record = RecordOfNew(inode, symlink_target);
@@ -214,6 +215,7 @@ Result<InodeStat> Names::CreateTemporary(const NewInode& inode) {
   TRY(CheckNewInode(inode, {}));
   if (!S_ISREG(inode.mode))
     return Error(ErrorCode::kInvalidArgument, "type of a temporary inode");
+  TRY(core_.committer->CheckWritable());
   TRY(core_.store->AdmitGrowth(kNamesBatchBytesMax));
   TRY_ASSIGN(const InodeId id, numbers_.Take());
   InodeRecord record = RecordOfNew(inode, {});
@@ -235,6 +237,7 @@ Result<InodeStat> Names::Link(InodeId id, InodeId directory_id, std::string_view
   TRY(CheckName(name));
   TRY_ASSIGN(InodeRef directory, GetDirectory(directory_id));
   TRY_ASSIGN(InodeRef inode, core_.inodes->Get(id));
+  TRY(core_.committer->CheckWritable());
   TRY(core_.store->AdmitGrowth(kNamesBatchBytesMax));
   InodeRecord record;
   {

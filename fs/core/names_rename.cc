@@ -84,6 +84,7 @@ Status Names::Rename(InodeId from_directory, std::string_view from_name,
   TRY(CheckName(to_name));
   TRY_ASSIGN(InodeRef from, GetDirectory(from_directory));
   TRY_ASSIGN(InodeRef to, GetDirectory(to_directory));
+  TRY(core_.committer->CheckWritable());
   TRY(core_.store->AdmitGrowth(kNamesBatchBytesMax));
   const RenameRequest request{std::move(from), std::move(to), from_name, to_name, mode};
   for (;;) {

@@ -103,6 +103,18 @@ Status Reaper::Drain() {
   }
 }
 
+void Reaper::DrainFor(std::chrono::milliseconds timeout) {
+  using Clock = std::chrono::steady_clock;
+  const auto deadline = Clock::now() + timeout;
+  MutexLock lock(mutex_);
+  while (!stopping_ && !core_.committer->read_only() && (!queue_.empty() || working_)) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+    if (left.count() <= 0) return;
+    drained_.WaitFor(mutex_, left);
+  }
+}
+
 void Reaper::Loop() {
   MutexLock lock(mutex_);
   while (!stopping_) {

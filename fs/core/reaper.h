@@ -15,6 +15,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <thread>
@@ -58,6 +59,8 @@ class Reaper {
   // Waits until every orphan without look-ups has been freed. The error that stopped
   // the reaper: kReadOnly of a read-only volume.
   Status Drain() EXCLUDES(mutex_);
+  // As Drain(), but gives up after `timeout`.
+  void DrainFor(std::chrono::milliseconds timeout) EXCLUDES(mutex_);
   size_t orphan_count() const { return orphan_count_.load(std::memory_order_relaxed); }
 
  private:

@@ -12,6 +12,7 @@ namespace {
 // ends with the first thing that moves on, or after kWait.
 constexpr int kAttemptCountMax = 100;
 constexpr std::chrono::milliseconds kWait{100};
+constexpr std::chrono::milliseconds kRetryPause{2};
 
 uint64_t OverwriteReserveOf(uint64_t volume_bytes) {
   const uint64_t wanted =
@@ -123,6 +124,7 @@ Result<std::vector<DeviceRange>> Space::Allocate(uint64_t length_bytes,
   const uint64_t needed_bytes =
       length_bytes + (purpose == SpacePurpose::kGrowth ? rep.overwrite_reserve_bytes
                                                        : rep.pool_reserve_bytes);
+  bool has_reclaimed = false;
   MutexLock lock(rep.mutex);
   for (int attempt = 0; attempt < kAttemptCountMax; ++attempt) {
     if (rep.FreeBytes() < needed_bytes) rep.Reap();
@@ -130,11 +132,22 @@ Result<std::vector<DeviceRange>> Space::Allocate(uint64_t length_bytes,
       rep.changed.store(true, std::memory_order_relaxed);
       return rep.TryAllocate(length_bytes, goal, window_bytes);
     }
-    if (rep.FreeBytes() + rep.UncommittedBytes() + rep.ArrivingBytes() < needed_bytes) break;
+    if (rep.FreeBytes() + rep.UncommittedBytes() + rep.ArrivingBytes() < needed_bytes) {
+      if (has_reclaimed || !rep.options.reclaim) break;
+      has_reclaimed = true;
+      lock.Unlock();
+      rep.options.reclaim();
+      lock.Lock();
+      continue;
+    }
     if (rep.UncommittedBytes() > 0 && rep.options.commit) {
+      const uint64_t token = rep.next_token;
       lock.Unlock();
       TRY(rep.options.commit());
       lock.Lock();
+      // What was freed a moment ago may not be part of a commit yet: its batch is being
+      // counted just now.
+      if (rep.next_token == token) rep.progress.WaitFor(rep.mutex, kRetryPause);
     } else {
       // Readers look at the count after they have left, this thread at them after it
       // has been counted: one of the two sees the other.

@@ -58,13 +58,16 @@ class Space : public PoolSpaceSource {
     // Makes durable what was freed so far, so that it can be reused; called without
     // locks when an allocation would fail although enough is pending.
     std::function<Status()> commit;
+    // Waits, not for ever, for space that is about to be freed (removed files); called
+    // without locks, once by an allocation that would fail otherwise. May be empty.
+    std::function<void()> reclaim = {};
   };
   Space(BlockDevice& device, std::unique_ptr<Allocator> allocator, Options options);
   ~Space() override;
 
   // Runs in the order to be filled, `length_bytes` in all, near `goal` if it is given.
-  // kNoSpace when even a commit brings nothing. May block for a commit and for readers:
-  // call it without mutexes and outside of a ReadSection. What is allocated and not put
+  // kNoSpace when neither removed files nor a commit bring enough. May block for them
+  // and for readers: call it without mutexes and outside of a ReadSection. What is allocated and not put
   // into a batch is given back with ReturnUnused().
   // `window_bytes`: that much behind the last run is kept for a while for a later call
   // with a goal inside it, if it is free (see allocation_windows.h).

@@ -85,6 +85,11 @@ class Committer {
   // As after a failed commit: logs, latches, calls on_failure. Only the first counts.
   void Fail(const Error& error);
   bool read_only() const { return read_only_.load(std::memory_order_acquire); }
+  // kReadOnly: what operations ask before they ask anything else of the store.
+  Status CheckWritable() const {
+    if (read_only()) return Error(ErrorCode::kReadOnly, "change");
+    return OkStatus();
+  }
   // The thread that commits every interval_ms when something was applied.
   void StartBackground();
   // No commit of its own at the end.

@@ -123,7 +123,7 @@ Result<InodeRef> Volume::UseFile(InodeId id) {
 }
 
 Result<InodeRef> Volume::UseFileToChange(InodeId id) {
-  if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "change");
+  TRY(core_.committer->CheckWritable());
   TRY_ASSIGN(InodeRef inode, UseFile(id));
   SharedLock lock(inode->mutex);
   if ((inode->record.flags & (kInodeImmutable | kInodeAppendOnly)) != 0)
@@ -143,7 +143,7 @@ Result<std::span<const char>> Volume::Read(InodeId id, FileOffset offset,
 // were dirty before the flag was set must still come home.
 Status Volume::Write(InodeId id, FileOffset offset, std::span<const char> data,
                      WriteOptions options) {
-  if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "write");
+  TRY(core_.committer->CheckWritable());
   TRY_ASSIGN(const InodeRef inode, UseFile(id));
   TRY(parts_->data->Write(inode, offset, data, options));
   return core_.committer->CommitIfSync();
@@ -212,7 +212,7 @@ Status Volume::SyncAll() {
 
 Result<uint64_t> Volume::Trim(DeviceOffset begin, DeviceOffset end,
                               uint64_t minimum_bytes) {
-  if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "trim");
+  TRY(core_.committer->CheckWritable());
   return core_.space->Trim(begin, end, minimum_bytes);
 }
 

@@ -1,4 +1,5 @@
 // Volume: mounting and unmounting.
+#include <chrono>
 #include <cstring>
 
 #include "base/aligned_buffer.h"
@@ -17,6 +18,8 @@ namespace {
 constexpr uint64_t kStoreCacheParts = 3;
 constexpr uint64_t kCacheParts = 4;
 constexpr uint64_t kInodeBytesEstimate = 1024;
+// How long an allocation that would fail waits for removed files to be freed.
+constexpr std::chrono::milliseconds kReclaimTimeout{5000};
 
 Status CheckFeatures(const Superblock& superblock, bool read_only) {
   const uint64_t unknown = superblock.ro_compat & ~kKnownRoCompat;
@@ -82,6 +85,9 @@ Status Volume::Parts::RecoverFreeSpace() {
   Space::Options options;
   options.discard = core.options.discard && !read_only;
   options.commit = [this] { return committer->Commit(); };
+  options.reclaim = [this] {
+    if (reaper != nullptr) reaper->DrainFor(kReclaimTimeout);
+  };
   space = std::make_unique<Space>(*device, std::move(recovered->allocator),
                                   std::move(options));
   core.space = space.get();

@@ -63,6 +63,7 @@ Status Xattrs::Set(InodeId id, std::string_view name, std::string_view value,
   if (value.size() > kXattrValueBytesMax)
     return Error(ErrorCode::kTooBig, "value of an attribute");
   TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
+  TRY(core_.committer->CheckWritable());
   TRY(core_.store->AdmitGrowth(1024 + value.size()));
   {
     ExclusiveLock lock(inode->mutex);

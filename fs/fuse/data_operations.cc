@@ -55,9 +55,25 @@ void Operations::Read(Reply& reply, fuse_ino_t inode, size_t size, off_t offset,
   // Handles are not looked at: with the writeback cache the kernel also reads
   // through handles that were opened for writing only.
   if (!IsRangeValid(offset, static_cast<off_t>(size))) return reply.Errno(EINVAL);
+  const Request& request = *CurrentRequest();
+  const InodeId id(inode);
+  const FileOffset from(static_cast<uint64_t>(offset));
+  const Result<std::span<const char>> data = volume_.Read(id, from, size, *request.buffer);
+  if (!data.ok()) return reply.Fail(data.error());
+  // A direct read (only these carry a lock owner) that ends early: the kernel's end of
+  // the file may be further on, with dirty pages behind a hole.
+  const bool direct = (request.read_flags & FUSE_READ_LOCKOWNER) != 0;
+  if (data->size() < size && direct && MayHaveDirtyPages(id)) {
+    return options_.after_write_back(
+        id, from + data->size(), reply.HandOver(),
+        [this, id, from, size](Reply& later) { ReadNow(later, id, from, size); });
+  }
+  reply.Data(*data);
+}
+
+void Operations::ReadNow(Reply& reply, InodeId inode, FileOffset offset, size_t size) {
   const Result<std::span<const char>> data =
-      volume_.Read(InodeId(inode), FileOffset(static_cast<uint64_t>(offset)), size,
-                   *CurrentRequest()->buffer);
+      volume_.Read(inode, offset, size, *CurrentRequest()->buffer);
   if (!data.ok()) return reply.Fail(data.error());
   reply.Data(*data);
 }
@@ -70,6 +86,10 @@ void Operations::Write(Reply& reply, fuse_ino_t inode, const char* data, size_t 
   options.sync = (file->flags & O_DSYNC) != 0;
   options.kill_privileges =
       (CurrentRequest()->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+  // The kernel took the time when the page was written, and sends it when it differs
+  // from what it last heard: the time of the write-back would be wrong for good.
+  options.keep_times = options_.writeback_cache &&
+                       (CurrentRequest()->write_flags & FUSE_WRITE_CACHE) != 0;
   const Status status =
       volume_.Write(InodeId(inode), FileOffset(static_cast<uint64_t>(offset)), {data, size},
                     options);
@@ -78,7 +98,11 @@ void Operations::Write(Reply& reply, fuse_ino_t inode, const char* data, size_t 
 }
 
 void Operations::Sync(Reply& reply, fuse_ino_t inode, int, fuse_file_info*) {
-  reply.Done(volume_.Sync(InodeId(inode)));
+  const InodeId id(inode);
+  const Status status = volume_.Sync(id);
+  // The kernel does not see that writing back has taken blocks.
+  if (status.ok() && MayHaveDirtyPages(id)) options_.invalidate_attributes(id);
+  reply.Done(status);
 }
 
 void Operations::Allocate(Reply& reply, fuse_ino_t inode, int mode, off_t offset,
@@ -94,8 +118,11 @@ void Operations::Seek(Reply& reply, fuse_ino_t inode, off_t offset, int whence,
   if (offset < 0) return reply.Errno(ENXIO);
   const InodeId id(inode);
   const FileOffset from(static_cast<uint64_t>(offset));
-  if (options_.writeback_cache && options_.seek_after_write_back && writers_.IsOpen(id))
-    return options_.seek_after_write_back(id, reply.HandOver(), from, whence);
+  if (MayHaveDirtyPages(id)) {
+    return options_.after_write_back(
+        id, from, reply.HandOver(),
+        [this, id, from, whence](Reply& later) { SeekNow(later, id, from, whence); });
+  }
   SeekNow(reply, id, from, whence);
 }
 

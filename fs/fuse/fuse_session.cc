@@ -163,6 +163,7 @@ void FuseSession::Dispatch(Worker& worker, size_t length_bytes) {
   Request& request = worker.request;
   request.opcode = header.opcode;
   request.unique = header.unique;
+  request.read_flags = 0;
   request.write_flags = 0;
   request.setattr_valid = 0;
   request.open_flags = 0;
@@ -175,6 +176,9 @@ void FuseSession::Dispatch(Worker& worker, size_t length_bytes) {
     return value;
   };
   switch (header.opcode) {
+    case FUSE_READ:
+      request.read_flags = field(offsetof(fuse_read_in, read_flags));
+      break;
     case FUSE_WRITE:
       request.write_flags = field(offsetof(fuse_write_in, write_flags));
       break;
@@ -261,6 +265,10 @@ void FuseSession::WriteBack(InodeId inode, FileOffset begin) {
   // the end. An inode that the kernel does not know has no pages: ENOENT.
   fuse_lowlevel_notify_inval_inode(session_, inode.value(),
                                    static_cast<off_t>(begin.value()), 0);
+}
+
+void FuseSession::InvalidateAttributes(InodeId inode) {
+  fuse_lowlevel_notify_inval_inode(session_, inode.value(), -1, 0);
 }
 
 // ---- answers ----

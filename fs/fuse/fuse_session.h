@@ -64,6 +64,8 @@ class FuseSession {
   // Makes the kernel write back the file's dirty pages from `begin` on; on return the
   // volume has them. Blocks, and needs a worker that is free: not for workers.
   void WriteBack(InodeId inode, FileOffset begin);
+  // Makes the kernel ask for them again.
+  void InvalidateAttributes(InodeId inode);
 
  private:
   struct Worker;

@@ -41,7 +41,7 @@ Result<MountPlace> FindPlace(const MountOptions& options) {
   MountPlace place;
   struct stat stat;
   if (::stat(options.directory.c_str(), &stat) != 0)
-    return ErrorOfErrno(errno, StrCat("mount point ", options.directory));
+    return Error(CodeOfErrno(errno), StrCat("mount point ", options.directory));
   if (!S_ISDIR(stat.st_mode))
     return Error(ErrorCode::kNotDirectory, StrCat("mount point ", options.directory));
   TRY_ASSIGN(place.directory, RealPath(options.directory));
@@ -49,7 +49,8 @@ Result<MountPlace> FindPlace(const MountOptions& options) {
     place.source = options.source;
     return place;
   }
-  if (::stat(options.source.c_str(), &stat) != 0) return ErrorOfErrno(errno, options.source);
+  if (::stat(options.source.c_str(), &stat) != 0)
+    return Error(CodeOfErrno(errno), options.source);
   place.is_block_device = S_ISBLK(stat.st_mode);
   if (!place.is_block_device && !S_ISREG(stat.st_mode))
     return Error(ErrorCode::kInvalidArgument,

@@ -30,7 +30,7 @@ unsigned DefaultThreadCount() {
 }  // namespace
 
 MountedVolume::~MountedVolume() {
-  seek_thread_.reset();
+  write_back_thread_.reset();
   session_.reset();
 }
 
@@ -68,7 +68,7 @@ Status MountedVolume::Start() {
   session_options.on_destroy = [this] { CloseVolume(); };
   session_options.on_end = [] { ::kill(::getpid(), kEndSignal); };
   TRY_ASSIGN(session_, FuseSession::Create(*operations_, std::move(session_options)));
-  seek_thread_ = std::make_unique<SeekThread>(*operations_, *session_);
+  write_back_thread_ = std::make_unique<WriteBackThread>(*session_);
 
   Operations::Options operation_options;
   operation_options.writeback_cache = options_.writeback_cache;
@@ -83,9 +83,13 @@ Status MountedVolume::Start() {
     source.mounted_at_s = mounted_at_s_;
     return StatsText(source);
   };
-  operation_options.seek_after_write_back = [this](InodeId inode, fuse_req_t request,
-                                                   FileOffset offset, int whence) {
-    seek_thread_->Ask(inode, request, offset, whence);
+  operation_options.after_write_back = [this](InodeId inode, FileOffset begin,
+                                              fuse_req_t fuse_request,
+                                              WriteBackThread::Answer answer) {
+    write_back_thread_->Ask(inode, begin, fuse_request, std::move(answer));
+  };
+  operation_options.invalidate_attributes = [this](InodeId inode) {
+    session_->InvalidateAttributes(inode);
   };
   operations_->set_options(std::move(operation_options));
 
@@ -125,7 +129,7 @@ Status MountedVolume::ServeToEnd() {
     }
   }
   // Before the workers' descriptors are closed: it may still answer on them.
-  seek_thread_.reset();
+  write_back_thread_.reset();
   session_->Stop();
   CloseVolume();
   if (close_status_.ok())

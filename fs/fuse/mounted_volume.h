@@ -13,7 +13,7 @@
 #include "fs/fuse/kernel_mount.h"
 #include "fs/fuse/mount_options.h"
 #include "fs/fuse/operations.h"
-#include "fs/fuse/seek_thread.h"
+#include "fs/fuse/write_back_thread.h"
 
 namespace cofs {
 
@@ -56,7 +56,7 @@ class MountedVolume {
   std::unique_ptr<Volume> volume_;
   std::optional<Operations> operations_;
   std::unique_ptr<FuseSession> session_;
-  std::unique_ptr<SeekThread> seek_thread_;
+  std::unique_ptr<WriteBackThread> write_back_thread_;
   Status close_status_ = OkStatus();
 };
 

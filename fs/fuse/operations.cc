@@ -119,8 +119,12 @@ void Operations::Init(fuse_conn_info* connection) {
   connection->time_gran = 1;
 }
 
+bool Operations::MayHaveDirtyPages(InodeId inode) const {
+  return options_.writeback_cache && writers_.IsOpen(inode);
+}
+
 double Operations::AttributeTimeout(InodeId inode) const {
-  return writers_.IsOpen(inode) ? kTimeoutWhileWritten_s : kTimeoutForever_s;
+  return MayHaveDirtyPages(inode) ? kTimeoutWhileWritten_s : kTimeoutForever_s;
 }
 
 void Operations::ReplyEntry(Reply& reply, const Result<InodeStat>& inode) {

@@ -25,10 +25,12 @@ class Operations {
     bool writeback_cache = true;
     // The text that COFS_IOC_STATS hands out.
     std::function<std::string()> stats_text;
-    // Makes the kernel write back the dirty pages of a file, and returns when it has.
-    // Takes over the answer: `answer` is called with the volume up to date.
-    std::function<void(InodeId inode, fuse_req_t request, FileOffset offset, int whence)>
-        seek_after_write_back;
+    // See write_back_thread.h. Takes over the request of the calling worker.
+    std::function<void(InodeId inode, FileOffset begin, fuse_req_t request,
+                       std::function<void(Reply&)> answer)>
+        after_write_back;
+    // Makes the kernel ask for the attributes of an inode again.
+    std::function<void(InodeId inode)> invalidate_attributes;
   };
   // `volume` outlives the operations.
   explicit Operations(Volume& volume) : volume_(volume) {}
@@ -46,9 +48,6 @@ class Operations {
   // Writes the answer itself. False: not one of these.
   bool HandleRaw(const fuse_in_header& header, std::span<const char> argument,
                  Request& request);
-
-  // Answers an LSEEK; public for the thread behind seek_after_write_back.
-  void SeekNow(Reply& reply, InodeId inode, FileOffset offset, int whence);
 
  private:
   template <auto kMethod>
@@ -92,12 +91,14 @@ class Operations {
   void Open(Reply& reply, fuse_ino_t inode, fuse_file_info* file);
   void Release(Reply& reply, fuse_ino_t inode, fuse_file_info* file);
   void Read(Reply& reply, fuse_ino_t inode, size_t size, off_t offset, fuse_file_info* file);
+  void ReadNow(Reply& reply, InodeId inode, FileOffset offset, size_t size);
   void Write(Reply& reply, fuse_ino_t inode, const char* data, size_t size, off_t offset,
              fuse_file_info* file);
   void Sync(Reply& reply, fuse_ino_t inode, int data_only, fuse_file_info* file);
   void Allocate(Reply& reply, fuse_ino_t inode, int mode, off_t offset, off_t length,
                 fuse_file_info* file);
   void Seek(Reply& reply, fuse_ino_t inode, off_t offset, int whence, fuse_file_info* file);
+  void SeekNow(Reply& reply, InodeId inode, FileOffset offset, int whence);
   void CopyRange(Reply& reply, fuse_ino_t source, off_t source_offset,
                  fuse_file_info* source_file, fuse_ino_t destination,
                  off_t destination_offset, fuse_file_info* destination_file, size_t length,
@@ -122,6 +123,8 @@ class Operations {
   void RawStatx(const fuse_in_header& header, std::span<const char> argument,
                 Request& request);
 
+  // Whether the kernel may have data of the file that the volume has not heard of.
+  bool MayHaveDirtyPages(InodeId inode) const;
   double AttributeTimeout(InodeId inode) const;
   // Answers with an entry that counts a look-up, which is taken back when the kernel
   // does not want it any more.

@@ -115,7 +115,7 @@ class Atime : public ::testing::TestWithParam<AtimeCase> {};
 
 TEST_P(Atime, MovesAsThePolicySays) {
   const AtimeCase& c = GetParam();
-  VolumeOptions options;
+  VolumeOptions options = QuietOptions();
   options.atime = c.policy;
   TestVolume volume(256 << 20, options);
   const InodeId file = MakeFile(*volume, kRoot, "f");

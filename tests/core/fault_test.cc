@@ -87,7 +87,7 @@ TEST_P(FailNth, NothingAcknowledgedIsLost) {
   {
     const auto fork = formatted->Fork();
     FaultDevice counting(*fork);
-    auto volume = Volume::Mount(std::make_unique<FaultDevice>(counting), {}).value();
+    auto volume = Volume::Mount(Borrow(counting), {}).value();
     Acknowledged acknowledged;
     ASSERT_OK(Workload(*volume, acknowledged));
     ASSERT_OK(volume->Unmount());
@@ -105,7 +105,7 @@ TEST_P(FailNth, NothingAcknowledgedIsLost) {
       faults.FailNth(n, GetParam().torn_sector_count);
     }
     Acknowledged acknowledged;
-    auto mounted = Volume::Mount(std::make_unique<FaultDevice>(faults), {});
+    auto mounted = Volume::Mount(Borrow(faults), {});
     if (mounted.ok()) {
       Volume& volume = **mounted;
       const Status worked = Workload(volume, acknowledged);
@@ -125,7 +125,7 @@ TEST_P(FailNth, NothingAcknowledgedIsLost) {
       mounted->reset();
     }
     faults.ClearFaults();
-    auto again = Volume::Mount(std::make_unique<FaultDevice>(faults), {});
+    auto again = Volume::Mount(Borrow(faults), {});
     ASSERT_OK(again) << again.error().ToString();
     CheckFiles(**again, acknowledged);
     ASSERT_OK((*again)->DrainRemoved());
@@ -142,7 +142,7 @@ TEST_P(FailNth, NothingAcknowledgedIsLost) {
 INSTANTIATE_TEST_SUITE_P(Kinds, FailNth,
                          ::testing::Values(Kind{"once", 0, false}, Kind{"torn", 3, false},
                                            Kind{"from_there_on", 0, true}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& kind) { return std::string(kind.param.name); });
 
 }  // namespace
 }  // namespace cofs

@@ -24,6 +24,13 @@ std::string Contents(Volume& volume, InodeId id) {
   return data.ok() ? std::string(data->begin(), data->end()) : "";
 }
 
+// Free sooner or later, whatever the pool has taken of it.
+uint64_t FreeBytes(Volume& volume) {
+  EXPECT_OK(volume.DrainRemoved());
+  const VolumeUsage usage = volume.usage();
+  return usage.space.free_bytes + usage.space.pending_bytes + usage.store.pool_bytes;
+}
+
 Superblock SuperblockOf(MemoryDevice& memory) {
   return SuperblockSlots::Load(memory).value()->current();
 }
@@ -34,10 +41,7 @@ TEST(Lifecycle, ACleanRemountKeepsEverything) {
   const InodeId file = MakeFile(*volume, directory, "f");
   ASSERT_OK(volume->Write(file, FileOffset{0}, Bytes(300'000, 'x'), {}));
   EXPECT_FALSE(SuperblockOf(volume.memory()).clean) << "cleared by the first allocation";
-  const uint64_t free_bytes = [&] {
-    EXPECT_OK(volume->DrainRemoved());
-    return volume->usage().space.free_bytes;
-  }();
+  const uint64_t free_bytes = FreeBytes(*volume);
   ASSERT_OK(volume.Unmount());
   const Superblock superblock = SuperblockOf(volume.memory());
   EXPECT_TRUE(superblock.clean);
@@ -45,8 +49,7 @@ TEST(Lifecycle, ACleanRemountKeepsEverything) {
   ASSERT_OK(volume.Mount());
   EXPECT_EQ(Bytes(300'000, 'x'), Contents(*volume, file));
   EXPECT_EQ(file, EntriesOf(*volume, directory)["f"]);
-  EXPECT_EQ(free_bytes,
-            volume->usage().space.free_bytes + volume->usage().space.pending_bytes);
+  EXPECT_EQ(free_bytes, FreeBytes(*volume));
   volume.Remount();
 }
 
@@ -68,7 +71,7 @@ TEST(Lifecycle, AnUnchangedMountKeepsTheImage) {
 }
 
 TEST(Lifecycle, ACrashLosesNothingThatWasSynced) {
-  TestVolume volume;
+  TestVolume volume(64 << 20);
   const InodeId file = MakeFile(*volume, kRoot, "f");
   ASSERT_OK(volume->Write(file, FileOffset{0}, Bytes(1 << 20, 'x'), {}));
   ASSERT_OK(volume->Sync(file));
@@ -195,8 +198,7 @@ TEST(Lifecycle, OrphansAreReapedByTheNextMount) {
   for (bool clean : {true, false}) {
     SCOPED_TRACE(clean ? "clean" : "crashed");
     TestVolume volume;
-    ASSERT_OK(volume->DrainRemoved());
-    const uint64_t free_bytes = volume->usage().space.free_bytes;
+    const uint64_t free_bytes = FreeBytes(*volume);
     std::vector<InodeId> orphans;
     for (int i = 0; i < 20; ++i) {
       const auto made = volume->Create(kRoot, "f", File());
@@ -219,8 +221,7 @@ TEST(Lifecycle, OrphansAreReapedByTheNextMount) {
     ASSERT_OK(volume.Mount());
     ASSERT_OK(volume->DrainRemoved());
     for (InodeId id : orphans) EXPECT_CODE(kStale, volume->GetAttributes(id));
-    const SpaceUsage space = volume->usage().space;
-    EXPECT_EQ(free_bytes, space.free_bytes + space.pending_bytes);
+    EXPECT_EQ(free_bytes, FreeBytes(*volume));
     volume.Remount();
   }
 }
@@ -229,8 +230,7 @@ TEST(Lifecycle, OrphansAreReapedByTheNextMount) {
 // with what is left.
 TEST(Lifecycle, BigFilesAreFreed) {
   TestVolume volume;
-  ASSERT_OK(volume->DrainRemoved());
-  const uint64_t free_bytes = volume->usage().space.free_bytes;
+  const uint64_t free_bytes = FreeBytes(*volume);
   const InodeId file = MakeFile(*volume, kRoot, "f");
   const InodeId other = MakeFile(*volume, kRoot, "other");
   for (uint64_t i = 0; i < 3000; ++i) {
@@ -245,14 +245,12 @@ TEST(Lifecycle, BigFilesAreFreed) {
   ASSERT_OK(volume->DrainRemoved());
   EXPECT_CODE(kStale, volume->GetAttributes(file));
   EXPECT_OK(volume->GetAttributes(other));
-  const SpaceUsage space = volume->usage().space;
-  EXPECT_EQ(free_bytes, space.free_bytes + space.pending_bytes);
+  EXPECT_EQ(free_bytes, FreeBytes(*volume));
   volume.Remount();
 }
 
 TEST(Lifecycle, AFullVolumeMountsAndEmpties) {
-  VolumeOptions options;
-  TestVolume volume(64 << 20, options);
+  TestVolume volume(64 << 20);
   int files = 0;
   for (;; ++files) {
     const auto made = volume->Create(kRoot, std::to_string(files), File());
@@ -306,7 +304,7 @@ TEST(Lifecycle, LookUpsAreCounted) {
 }
 
 TEST(Lifecycle, WithSyncEveryOperationIsDurable) {
-  VolumeOptions options;
+  VolumeOptions options = QuietOptions();
   options.sync = true;
   TestVolume volume(256 << 20, options);
   const InodeId file = MakeFile(*volume, kRoot, "f");
@@ -361,7 +359,7 @@ TEST(Lifecycle, AFailedCommitLatches) {
 }
 
 TEST(Lifecycle, ADamagedImageMeansARebuild) {
-  TestVolume volume;
+  TestVolume volume(64 << 20);
   const InodeId file = MakeFile(*volume, kRoot, "f");
   ASSERT_OK(volume->Write(file, FileOffset{0}, Bytes(100'000, 'x'), {}));
   ASSERT_OK(volume.Unmount());

@@ -275,6 +275,12 @@ Outcome Model::Allocate(InodeId id, int mode, uint64_t offset, uint64_t length) 
   return {};
 }
 
+void Model::Node::DropPrivileges() {
+  mode &= ~04000u;
+  if ((mode & 0010) != 0) mode &= ~02000u;
+  xattrs.erase("security.capability");
+}
+
 Outcome Model::Copy(InodeId source, uint64_t from, InodeId destination, uint64_t to,
                     uint64_t length) {
   const Node* node = Find(source);
@@ -285,7 +291,9 @@ Outcome Model::Copy(InodeId source, uint64_t from, InodeId destination, uint64_t
   if (source == destination && from < to + length && to < from + length)
     return ErrorCode::kInvalidArgument;
   const std::string bytes = node->data->substr(from, length);
-  return Write(destination, to, bytes);
+  const Outcome written = Write(destination, to, bytes);
+  if (!written) nodes_.at(destination).DropPrivileges();
+  return written;
 }
 
 Outcome Model::Clone(InodeId source, uint64_t from, InodeId destination, uint64_t to,
@@ -305,7 +313,9 @@ Outcome Model::Clone(InodeId source, uint64_t from, InodeId destination, uint64_
     return ErrorCode::kInvalidArgument;
   if (length == 0) return {};
   const std::string bytes = node->data->substr(from, length);
-  return Write(destination, to, bytes);
+  const Outcome written = Write(destination, to, bytes);
+  if (!written) nodes_.at(destination).DropPrivileges();
+  return written;
 }
 
 void Model::SetData(InodeId id, std::string bytes) {

@@ -44,6 +44,8 @@ class Model {
     bool is_file() const { return (mode & 0170000) == 0100000; }
     uint64_t size_bytes() const;
     void SetData(std::string bytes);
+    // As a write by an unprivileged caller does.
+    void DropPrivileges();
   };
 
   // `roots` are directories that exist: their modes count, their other attributes

@@ -20,7 +20,7 @@ namespace {
 
 VolumeOptions RandomOptions(std::mt19937_64& random) {
   VolumeOptions options;
-  options.commit_interval_ms = random() % 2 == 0 ? 5 : 5000;
+  options.commit_interval_ms = random() % 2 == 0 ? 5 : 3'600'000;
   options.cache_bytes = random() % 2 == 0 ? 1 << 20 : 32 << 20;
   options.discard = random() % 2 == 0;
   options.atime = static_cast<AtimePolicy>(random() % 3);
@@ -81,7 +81,7 @@ TEST(Model, AFullVolume) {
   const std::string chunk(1 << 20, 'f');
   while (volume->Write(filler->id, offset, chunk, {}).ok()) offset += chunk.size();
   ASSERT_OK(
-      volume->SetAttributes(filler->id, {.size_bytes = offset.value() - (2 << 20)}));
+      volume->SetAttributes(filler->id, {.size_bytes = offset.value() - (512 << 10)}));
   ASSERT_OK(volume->SyncAll());
   const InodeId root = MakeDirectory(*volume, kRootInode, "d");
   ModelDriver driver(*volume, {.root = root,
@@ -129,7 +129,9 @@ TEST(Model, SeveralThreads) {
       threads.emplace_back([&, steps] {
         for (uint64_t i = 0; i < steps && !driver->failed(); ++i) {
           driver->Step();
-          if (i % 61 == 60) EXPECT_OK(volume->SyncAll());
+          if (i % 61 == 60) {
+            EXPECT_OK(volume->SyncAll());
+          }
         }
       });
     for (std::thread& thread : threads) thread.join();
@@ -156,10 +158,9 @@ TEST(Model, PowerCuts) {
   const auto memory = FormattedMemory(64 << 20);
   auto initial = memory->Fork();
   RecordingDevice recorder(*memory, random());
-  VolumeOptions options;
-  options.commit_interval_ms = 1'000'000;
+  VolumeOptions options = QuietOptions();
   options.discard = random() % 2 == 0;
-  auto volume = Volume::Mount(std::make_unique<FaultDevice>(recorder), options).value();
+  auto volume = Volume::Mount(Borrow(recorder), options).value();
   ModelDriver driver(*volume, {.root = kRootInode,
                                .shared = kRootInode,
                                .prefix = "",

@@ -1,4 +1,5 @@
 // Directories: making, finding, removing, listing.
+#include <dirent.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 

@@ -1,4 +1,5 @@
 // Rename, in its three modes.
+#include <dirent.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 

@@ -19,11 +19,23 @@ uint64_t TestSeed(uint64_t fallback);
 // COFS_LONG=1: tests that take random steps take many more.
 bool IsLongRun();
 
+// A device for a volume to own, in front of one that the test keeps.
+inline std::unique_ptr<BlockDevice> Borrow(BlockDevice& device) {
+  return std::make_unique<FaultDevice>(device);
+}
 std::unique_ptr<MemoryDevice> FormattedMemory(uint64_t size_bytes);
+
+// Commits only when it is asked to: what a crash takes does not depend on the clock.
+inline VolumeOptions QuietOptions() {
+  VolumeOptions options;
+  options.commit_interval_ms = 3'600'000;
+  return options;
+}
 
 class TestVolume {
  public:
-  explicit TestVolume(uint64_t size_bytes = 256ull << 20, VolumeOptions options = {});
+  explicit TestVolume(uint64_t size_bytes = 256ull << 20,
+                      VolumeOptions options = QuietOptions());
   ~TestVolume();
 
   Volume* operator->() { return volume_.get(); }

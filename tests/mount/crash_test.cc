@@ -321,7 +321,7 @@ TEST_F(CrashTest, UnlinkedOpenFilesAreFreed) {
   }
   CrashAndMount();
   EXPECT_EQ(ListDirectory(root()).size(), 0u);
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(HangLimitSeconds());
   while (free_bytes() + (10 << 20) < before && std::chrono::steady_clock::now() < end)
     std::this_thread::sleep_for(milliseconds(20));
   EXPECT_GE(free_bytes() + (10 << 20), before);
@@ -397,7 +397,7 @@ TEST_F(SmallVolumeCrashTest, AFullVolumeSurvivesCrashes) {
   // Everything can be removed, and the space comes back.
   for (const std::string& name : ListDirectory(root()))
     ASSERT_TRUE(Succeeds(unlink(Path(name).c_str())));
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(HangLimitSeconds());
   struct statvfs usage;
   do {
     SyncDirectory(root());

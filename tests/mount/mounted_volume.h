@@ -1,10 +1,10 @@
-// MountedVolume: a cofs volume of its own for one test, mounted through the kernel.
+// MountedTestVolume: a cofs volume of its own for one test, mounted through the kernel.
 // MountTest: the fixture around it.
 //
 // A volume lives in a temporary directory that nobody else uses: a sparse image, or a
 // loop device over one. Whatever happens to the test, the mount, the daemon, the loop
 // device and the directory are gone afterwards; only the daemon's own pid is ever
-// signalled. A watchdog kills a daemon that does not answer for HangLimitSeconds().
+// signalled. A watchdog kills a daemon when nothing gets done for HangLimitSeconds().
 //
 // COFS_TEST_DIR_ON=DIR runs the parts that are plain POSIX in a directory of another
 // file system, without mkfs, mount and fsck: it tells a wrong expectation from a
@@ -45,11 +45,11 @@ class ScratchDirectory {
   std::string path_;
 };
 
-class MountedVolume {
+class MountedTestVolume {
  public:
   // Formats; does not mount. Throws when mkfs.cofs fails.
-  explicit MountedVolume(const VolumeSetup& setup);
-  ~MountedVolume();
+  explicit MountedTestVolume(const VolumeSetup& setup);
+  ~MountedTestVolume();
 
   // `options` in place of the setup's. Throws, with the daemon's log, when the mount
   // does not come up.
@@ -108,14 +108,14 @@ class MountTest : public ::testing::Test {
   std::string Path(const std::string& name) const { return root_ + "/" + name; }
   // False under COFS_TEST_DIR_ON.
   bool OnCofs() const { return volume_ != nullptr; }
-  MountedVolume& volume() { return *volume_; }
+  MountedTestVolume& volume() { return *volume_; }
   // Unmounts and mounts again; under COFS_TEST_DIR_ON a sync.
   void Remount();
 
   VolumeSetup setup_;
 
  private:
-  std::unique_ptr<MountedVolume> volume_;
+  std::unique_ptr<MountedTestVolume> volume_;
   std::string root_;
 };
 

@@ -69,6 +69,10 @@ TEST_F(PosixDataTest, RandomOperationsAgreeWithAModel) {
   std::mt19937_64 random(Seed());
   const auto below = [&](uint64_t bound) { return random() % bound; };
   constexpr size_t kLargest = 3 << 20;
+  static constexpr const char* kChoices[] = {
+      "write",  "write", "direct write", "mapped write", "truncate to the offset",
+      "punch",  "sync and drop", "read", "direct read"};
+  std::string history;
   Fd fd = Open(Path("file"), O_RDWR | O_CREAT);
   Fd direct = Open(Path("file"), O_RDWR | O_DIRECT);
   std::string model;
@@ -80,7 +84,11 @@ TEST_F(PosixDataTest, RandomOperationsAgreeWithAModel) {
   for (int round = 0; round < rounds; ++round) {
     const size_t offset = below(kLargest), length = 1 + below(below(3) ? 20000 : 400000);
     const std::string data = Pattern(static_cast<uint64_t>(round), 0, length);
-    switch (below(9)) {
+    const uint64_t choice = below(9);
+    history += std::to_string(round) + ": " + kChoices[choice] + " " + std::to_string(length) +
+               " at " + std::to_string(offset) + ", size " + std::to_string(model.size()) + "\n";
+    SCOPED_TRACE(history.substr(history.size() > 1500 ? history.size() - 1500 : 0));
+    switch (choice) {
       case 0:
       case 1:
         WriteAt(fd.get(), offset, data);

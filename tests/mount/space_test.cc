@@ -55,7 +55,7 @@ class SpaceTest : public MountTest {
   // True when at least `wanted` is free.
   bool WaitForFreeBytes(uint64_t wanted) const {
     const auto end =
-        std::chrono::steady_clock::now() + std::chrono::seconds(HangLimitSeconds() / 3);
+        std::chrono::steady_clock::now() + std::chrono::seconds(HangLimitSeconds());
     while (FreeBytes() < wanted) {
       if (std::chrono::steady_clock::now() > end) return false;
       const Fd directory = Open(root(), O_RDONLY | O_DIRECTORY);

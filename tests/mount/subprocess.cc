@@ -29,6 +29,8 @@ constexpr bool kUnderSanitizer = false;
 constexpr bool kUnderSanitizer = false;
 #endif
 
+constexpr int kProgramLimitMs = 550'000;
+
 [[noreturn]] void ThrowErrno(const std::string& what) {
   throw std::system_error(errno, std::generic_category(), what);
 }
@@ -112,7 +114,7 @@ ProgramResult RunProgram(const std::vector<std::string>& argv, const RunOptions&
   if (!out.valid() || !err.valid()) ThrowErrno("memfd_create");
   const pid_t pid = Spawn(argv, out.get(), err.get(), options);
   const Fd pidfd = OpenPidFd(pid);
-  const bool ended = WaitForEnd(pidfd.get(), HangLimitSeconds() * 1000);
+  const bool ended = WaitForEnd(pidfd.get(), kProgramLimitMs);
   if (!ended) kill(pid, SIGKILL);
   ProgramResult result;
   result.exit_code = Reap(pid);

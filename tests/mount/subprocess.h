@@ -15,7 +15,7 @@
 
 namespace cofs {
 
-// How long something may take before it counts as hung. Generous, and longer under
+// How long nothing may happen before it counts as hung. Generous, and longer under
 // sanitizers: it finds deadlocks, it measures nothing.
 int HangLimitSeconds();
 // Whether this build carries a sanitizer.
@@ -31,7 +31,8 @@ struct RunOptions {
   std::string directory;     // working directory; empty: the test's
 };
 
-// Runs `argv` with the PATH's programs, waits for it. What hangs is killed.
+// Runs `argv` with the PATH's programs, waits for it. What runs longer than any test may
+// is killed.
 ProgramResult RunProgram(const std::vector<std::string>& argv, const RunOptions& options = {});
 
 // The folder of the programs under test: COFS_BIN_DIR, else the test's own.

@@ -8,6 +8,7 @@
 
 #include "device/memory_device.h"
 #include "extent_map/store/journal_state.h"
+#include "tests/store/golden.h"
 #include "tests/store/hex.h"
 #include "tests/store/workload.h"
 
@@ -45,60 +46,6 @@ JournalState TestState() {
   return state;
 }
 
-constexpr char kSnapshotHex[] =
-    "01"
-    "808002"
-    "8720"
-    "01"
-    "80048010"
-    "02"
-    "07"
-    "01"
-    "0743555252454e54"
-    "01"
-    "10"
-    "00"
-    "01"
-    "800408"
-    "09"
-    "02"
-    "0a3030303030342e6c6f67"
-    "03"
-    "00"
-    "00"
-    "01"
-    "880410";
-
-constexpr char kChangesHex[] =
-    "01"
-    "80208002"
-    "02"
-    "8740"
-    "03"
-    "0a"
-    "01"
-    "0a3030303030352e737374"
-    "04"
-    "0a"
-    "980408"
-    "05"
-    "0a"
-    "03"
-    "f620"
-    "01"
-    "02c420"
-    "06"
-    "0a"
-    "0a3030303030362e737374"
-    "07"
-    "09"
-    "04"
-    "0a"
-    "a00408"
-    "08"
-    "0a"
-    "a00408";
-
 std::string TestChanges() {
   std::string out;
   EncodePoolRange(out, Range(16 << 20, 1 << 20));
@@ -117,9 +64,9 @@ std::string TestChanges() {
 }
 
 TEST(JournalStateTest, GoldenBytes) {
-  EXPECT_EQ(ToHex(EncodeSnapshot(TestState())), kSnapshotHex);
+  EXPECT_EQ(ToHex(EncodeSnapshot(TestState())), kGoldenSnapshot);
   EXPECT_EQ(DecodeSnapshot(EncodeSnapshot(TestState())).value(), TestState());
-  EXPECT_EQ(ToHex(TestChanges()), kChangesHex);
+  EXPECT_EQ(ToHex(TestChanges()), kGoldenChanges);
   JournalState state = TestState();
   ASSERT_OK(ApplyChanges(state, TestChanges()));
   EXPECT_EQ(state.pool.size(), 2u);
@@ -246,14 +193,7 @@ TEST_F(JournalTest, GoldenHeader) {
   std::string header(32, '\0');
   device_.Peek(segment_.offset.value(), header);
   // Its sequence is 5: after one snapshot and three records.
-  EXPECT_EQ(ToHex(header),
-            "634a524e"
-            "4aaebcca"
-            "8877665544332211"
-            "0500000000000000"
-            "31000000"
-            "01"
-            "000000");
+  EXPECT_EQ(ToHex(header), kGoldenSnapshotHeader);
   EXPECT_EQ(published_, 2);
   // The records of the older generation are not seen.
   EXPECT_EQ(Replay().value(), 0);

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <random>
 #include <thread>
 
@@ -12,6 +13,7 @@
 #include "extent_map/store/file_layout.h"
 #include "extent_map/store/record_boundary.h"
 #include "extent_map/store/shared_run.h"
+#include "tests/store/golden.h"
 #include "tests/store/hex.h"
 #include "tests/store/workload.h"
 
@@ -31,14 +33,7 @@ TEST(EnvelopeTest, GoldenBytes) {
   block.replace(0, 4, "cofs");
   const BlockLabel label{0x0102030405060708, 9, 10, 4, true};
   SealBlock(block.data(), label);
-  EXPECT_EQ(ToHex(block.substr(kPayloadBytes)),
-            "0807060504030201"
-            "0900000000000000"
-            "0a000000"
-            "0400"
-            "0100"
-            "00000000"
-            "90abb60a");
+  EXPECT_EQ(ToHex(block.substr(kPayloadBytes)), kGoldenTrailer);
   EXPECT_EQ(block.find_first_not_of('\0', 4), kPayloadBytes);
   EXPECT_EQ(OpenBlock(block.data()).value(), label);
   EXPECT_TRUE(OpenBlockOf(block.data(), label.file_id, 10).ok());
@@ -57,6 +52,23 @@ TEST(EnvelopeTest, EveryFlippedBitIsSeen) {
   EXPECT_TRUE(OpenBlock(block.data()).ok());
   const std::string zeros(kBlockBytes, '\0');
   EXPECT_TRUE(OpenBlock(zeros.data()).Is(ErrorCode::kCorrupt));
+}
+
+// ---- the document ----
+
+TEST(FormatDocumentTest, ShowsTheGoldenBytes) {
+  std::ifstream file(COFS_SOURCE_DIR "/docs/FORMAT-store.md");
+  std::string code;
+  bool is_code = false;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("```"))
+      is_code = !is_code;
+    else if (is_code)
+      for (const char c : line)
+        if (c != ' ') code.push_back(c);
+  }
+  EXPECT_EQ(code, std::string(kGoldenSnapshotHeader) + kGoldenSnapshot + kGoldenChanges +
+                      kGoldenTrailer);
 }
 
 // ---- pool ----

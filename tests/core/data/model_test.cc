@@ -1,4 +1,6 @@
-// The data half against byte arrays: random operations on a few files, with remounts.
+// The data half against byte arrays: random operations on a few files, with remounts and
+// crashes. After a crash the volume is sound, and what was not touched since the last
+// commit is there.
 #include <gtest/gtest.h>
 #include <linux/falloc.h>
 #include <unistd.h>
@@ -13,9 +15,10 @@ constexpr uint64_t kModelBytesMax = 3 << 20;
 class Model {
  public:
   Model(uint64_t seed, DataVolume::Options options)
-      : random_(seed), volume_(options), weights_(12) {
+      : random_(seed), volume_(options), weights_(13) {
     for (int& weight : weights_) weight = 1 + static_cast<int>(random_() % 10);
     for (int i = 0; i < 4; ++i) files_.push_back({volume_.NewFile(), {}});
+    Commit();
   }
 
   void Run(int steps) {
@@ -29,6 +32,7 @@ class Model {
   struct File {
     InodeRef inode;
     std::string bytes;
+    bool is_touched = true;  // since the last commit
   };
 
   File& AnyFile() { return files_[random_() % files_.size()]; }
@@ -74,14 +78,24 @@ class Model {
       case 10:
         if (random_() % 20 == 0) return Replace(AnyFile());
         return;
-      default:
+      case 11:
         if (random_() % 40 == 0) return Remount();
+        if (random_() % 10 == 0) return Commit();
+        return;
+      default:
+        if (random_() % 20 == 0) return Crash();
     }
+  }
+
+  void Commit() {
+    DATA_EXPECT_OK(volume_.core().committer->Commit());
+    for (File& file : files_) file.is_touched = false;
   }
 
   void Write(File& file) {
     const uint64_t offset = AnyOffset(), length = AnyLength();
     const std::string bytes = Pattern(random_(), length);
+    file.is_touched = true;
     volume_.Write(file.inode, offset, bytes);
     if (file.bytes.size() < offset + length) file.bytes.resize(offset + length);
     file.bytes.replace(offset, length, bytes);
@@ -95,6 +109,7 @@ class Model {
   }
   void Truncate(File& file) {
     const uint64_t size = random_() % 3 == 0 ? AnyOffset() : file.bytes.size() * 2 / 3;
+    file.is_touched = true;
     DATA_EXPECT_OK(volume_.data().Truncate(file.inode, size, {}));
     file.bytes.resize(size);
   }
@@ -105,6 +120,7 @@ class Model {
                               FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
     const int mode = kModes[random_() % std::size(kModes)];
     const uint64_t offset = AnyOffset(), length = AnyLength();
+    file.is_touched = true;
     DATA_EXPECT_OK(volume_.data().Allocate(file.inode, mode, FileOffset{offset}, length));
     if ((mode & ~FALLOC_FL_KEEP_SIZE) != 0 && offset < file.bytes.size()) {
       const uint64_t inside = std::min(length, file.bytes.size() - offset);
@@ -140,6 +156,7 @@ class Model {
     if (random_() % 2 == 0)
       destination = RoundDown(destination, kBlockBytes) + source % kBlockBytes;
     if (random_() % 4 == 0) source = destination = 0;
+    to.is_touched = true;
     const auto copied = volume_.Copy(from.inode, source, to.inode, destination, length);
     const uint64_t expected =
         source < from.bytes.size() ? std::min(length, from.bytes.size() - source) : 0;
@@ -171,6 +188,7 @@ class Model {
         source <= size && real <= size - source &&
         (real % kBlockBytes == 0 || destination + real >= to.bytes.size()) &&
         !(&from == &to && distance < RoundUp(real, kBlockBytes));
+    to.is_touched = true;
     const Status cloned = volume_.Clone(from.inode, source, to.inode, destination, length);
     if (!is_valid) {
       DATA_EXPECT_CODE(kInvalidArgument, cloned);
@@ -185,15 +203,30 @@ class Model {
   void Replace(File& file) {
     DATA_EXPECT_OK(volume_.Remove(file.inode));
     file = {volume_.NewFile(), {}};
+    Commit();
   }
-  void Remount() {
+  void Again(bool commits) {
     std::vector<InodeId> ids;
     for (File& file : files_) ids.push_back(file.inode->id);
     for (File& file : files_) file.inode.reset();
-    volume_.Remount();
+    volume_.Remount(commits);
     for (size_t i = 0; i < files_.size(); ++i) files_[i].inode = volume_.Again(ids[i]);
+  }
+  void Remount() {
+    Again(/*commits=*/true);
     CompareAll();
     volume_.ExpectSound();
+    Commit();
+  }
+  void Crash() {
+    Again(/*commits=*/false);
+    for (File& file : files_) {
+      std::string bytes = volume_.ReadAll(file.inode);
+      EXPECT_TRUE(file.is_touched || bytes == file.bytes) << "inode " << file.inode->id;
+      file.bytes = std::move(bytes);
+    }
+    volume_.ExpectSound();
+    Commit();
   }
   void CompareAll() {
     for (File& file : files_)
@@ -218,7 +251,7 @@ TEST_P(ModelTest, AtRandom) {
                                              .command_bytes_max = 256 << 10,
                                              .segments_max = 8};
     SCOPED_TRACE(StrCat("run ", run));
-    Model(seed * 1000 + run, options).Run(700);
+    Model(seed * 1000 + run, options).Run(800);
   }
 }
 

@@ -72,6 +72,25 @@ TEST_F(SpaceTest, CommitsWhenEnoughIsPending) {
   EXPECT_EQ(all[0].offset, again->at(0).offset);
 }
 
+TEST_F(SpaceTest, ReclaimsBeforeItFails) {
+  std::vector<DeviceRange> all;
+  int calls = 0;
+  auto allocator = std::make_unique<Allocator>(kVolumeBytes);
+  DATA_EXPECT_OK(allocator->Release({DeviceOffset{0}, kVolumeBytes}));
+  space_ = std::make_unique<Space>(
+      device_, std::move(allocator),
+      Space::Options{.commit = [this] { return Commit(); },
+                     .reclaim = [&] {
+                       if (++calls == 1) space_->Freed({{all[0].offset, kBlockBytes}});
+                     }});
+  all = TakeAllGrowth();
+  EXPECT_EQ(0, calls);
+  DATA_EXPECT_OK(Take(kBlockBytes));
+  EXPECT_EQ(1, calls);
+  DATA_EXPECT_CODE(kNoSpace, Take(kBlockBytes));
+  EXPECT_EQ(2, calls);
+}
+
 TEST_F(SpaceTest, AFailedCommitFreesNothing) {
   const auto all = TakeAllGrowth();
   const uint64_t free_bytes = space_->usage().free_bytes;
