@@ -55,8 +55,12 @@ function(cofs_test name)
     target_link_libraries(cofs_test_headers PRIVATE cofs_compile GTest::gtest GTest::gmock)
     target_precompile_headers(cofs_test_headers PRIVATE ${COFS_PRECOMPILED_HEADERS}
                               <gmock/gmock.h> <gtest/gtest.h>)
+    # A library would be compiled with -fPIC and a program with -fPIE; the parsed
+    # headers fit only one of them.
+    set_target_properties(cofs_test_headers PROPERTIES POSITION_INDEPENDENT_CODE OFF)
   endif()
   if(COFS_PRECOMPILE)
+    set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
     target_precompile_headers(${name} REUSE_FROM cofs_test_headers)
   endif()
   add_test(NAME ${name} COMMAND ${name})

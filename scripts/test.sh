@@ -1,28 +1,36 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds cofs and runs its tests: plain, under
-# AddressSanitizer with UndefinedBehaviorSanitizer, and under ThreadSanitizer.
+# Installs what is missing, builds cofs and runs its tests.
 #
-#   scripts/test.sh                 all three
-#   scripts/test.sh dev             one or more presets: dev asan tsan clang
+#   scripts/test.sh                 the dev preset, without the long tests and virtual machines
+#   scripts/test.sh --full          dev, asan and tsan, and all tests
+#   scripts/test.sh dev asan        these presets: dev asan tsan clang
 #   scripts/test.sh dev -R store    further arguments go to ctest
+#
+# asan is AddressSanitizer with UndefinedBehaviorSanitizer, tsan ThreadSanitizer. Long
+# tests carry the ctest label "long", those in a virtual machine "vm".
 #
 # Exit: 0 everything passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 presets=()
+left_out=(-LE 'long|vm')
 while [ $# -gt 0 ]; do
   case "$1" in
     dev | asan | tsan | clang) presets+=("$1") ;;
+    --full)
+      presets=(dev asan tsan)
+      left_out=()
+      ;;
     -h | --help)
-      sed -n '2,9s/^# \{0,1\}//p' "$0"
+      sed -n '2,13s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *) break ;;
   esac
   shift
 done
-[ ${#presets[@]} -gt 0 ] || presets=(dev asan tsan)
+[ ${#presets[@]} -gt 0 ] || presets=(dev)
 
 scripts/dependencies.sh test
 
@@ -46,7 +54,7 @@ for preset in "${presets[@]}"; do
   cmake --build --preset "$preset" -j "$jobs" -- --quiet
   built=$SECONDS
   echo "== $preset: built in $((built - started)) s"
-  ctest --test-dir "build/$preset" --output-on-failure -j "$jobs" "$@" || failed=1
+  ctest --test-dir "build/$preset" --output-on-failure -j "$jobs" "${left_out[@]}" "$@" || failed=1
   echo "== $preset: tested in $((SECONDS - built)) s"
 done
 

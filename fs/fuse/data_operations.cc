@@ -108,9 +108,18 @@ void Operations::Sync(Reply& reply, fuse_ino_t inode, int, fuse_file_info*) {
 void Operations::Allocate(Reply& reply, fuse_ino_t inode, int mode, off_t offset,
                           off_t length, fuse_file_info*) {
   if (!IsRangeValid(offset, length)) return reply.Errno(EFBIG);
-  reply.Done(volume_.Allocate(InodeId(inode), mode,
-                              FileOffset(static_cast<uint64_t>(offset)),
-                              static_cast<uint64_t>(length)));
+  const Status status =
+      volume_.Allocate(InodeId(inode), mode, FileOffset(static_cast<uint64_t>(offset)),
+                       static_cast<uint64_t>(length));
+  if (!status.ok()) return reply.Fail(status.error());
+  // With FUSE_HANDLE_KILLPRIV_V2 the kernel leaves it to us, and sends no flag here.
+  if (reply.caller().uid != 0) {
+    AttributeChange change;
+    change.kill_privileges = true;
+    const Result<InodeStat> changed = volume_.SetAttributes(InodeId(inode), change);
+    if (!changed.ok()) return reply.Fail(changed.error());
+  }
+  reply.Errno(0);
 }
 
 void Operations::Seek(Reply& reply, fuse_ino_t inode, off_t offset, int whence,

@@ -102,7 +102,7 @@ TEST_F(BadInputTest, MkfsRefusesSizesAndPlaces) {
   const std::string mkfs = Bin("mkfs.cofs");
   const std::string small = MakeImage("small", 8 * kMiB);
   ExpectRefused({mkfs, small}, {"64"}, small);
-  ExpectRefused({mkfs, MakeImage("empty", 0)}, {"64", "size"}, Path("empty"));
+  ExpectRefused({mkfs, MakeImage("empty", 0)}, {"64", "size", "0 bytes"}, Path("empty"));
   ExpectRefused({mkfs, directory_}, {"directory", "neither", "regular", "block device"});
   ExpectRefused({mkfs, Path("missing")}, {"--size", "no such file"});
   EXPECT_FALSE(Exists(Path("missing")));
@@ -175,7 +175,7 @@ TEST_F(BadInputTest, MkfsRefusesWhatIsInUse) {
 
 TEST_F(BadInputTest, MountRefusesWhatIsNoVolume) {
   ExpectMountRefused(MakeImage("zeros", 128 * kMiB), {"not a cofs volume"});
-  ExpectMountRefused(MakeImage("empty", 0), {"not a cofs volume", "short", "small"});
+  ExpectMountRefused(MakeImage("empty", 0), {"not a cofs volume", "short", "small", "0 bytes"});
   ExpectMountRefused(MakeImage("tiny", 5000), {"not a cofs volume", "short", "small"});
   WriteFile(Path("text"), std::string(3000000, 't'));
   ExpectMountRefused(Path("text"), {"not a cofs volume"});
@@ -220,9 +220,10 @@ TEST_F(BadInputTest, MountRefusesDamage) {
   ExpectMountRefused(journal, {"journal", "damaged"});
 
   const std::string pool = damaged("pool");
-  {  // everything behind the journal, up to the end of what is written
+  {  // everything before and behind the journal, up to the end of what is written
     const auto length = SuperblockBytes::Field<uint64_t>(block, SuperblockBytes::kJournalBytesAt);
     const Fd fd = Open(pool, O_RDWR);
+    WriteAt(fd.get(), 2 * kMiB, std::string(begin - 2 * kMiB, '\x5a'));
     WriteAt(fd.get(), begin + length, std::string(8 * kMiB, '\x5a'));
   }
   ExpectMountRefused(pool, {"damaged", "corrupt"});
