@@ -75,7 +75,7 @@ RocksStore::RocksStore(std::unique_ptr<Engine> engine, StoreOptions options)
     : engine_(std::move(engine)),
       options_(std::move(options)),
       grower_(*engine_->table, 8 * engine_->sizing.memtable_bytes,
-              [this] { return Shortage(0, ahead_bytes()); }) {
+              [this] { return Shortage(waiting_bytes_.load(), ahead_bytes()); }) {
   if (options_.read_only) return;
   engine_->latch.Arm([this](const Error& error) {
     engine_->table->WakeAll();
@@ -164,8 +164,10 @@ Status RocksStore::AdmitGrowth(uint64_t batch_bytes) {
   if (Shortage(batch_bytes, ahead_bytes()) > 0) grower_.Kick();
   if (Shortage(batch_bytes, 0) == 0) return OkStatus();
   if (engine_->table->HasFreedChunks()) TRY(engine_->table->Commit());
+  waiting_bytes_ += batch_bytes;
   while (Shortage(batch_bytes, 0) > 0 && grower_.GrowAndWait()) {
   }
+  waiting_bytes_ -= batch_bytes;
   TRY(engine_->latch.Check());
   if (Shortage(batch_bytes, 0) == 0) return OkStatus();
   // What was deleted takes space until it is compacted away: later calls find it.

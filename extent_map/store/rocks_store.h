@@ -49,6 +49,8 @@ class RocksStore : public Store {
   const std::unique_ptr<Engine> engine_;
   const StoreOptions options_;
   std::atomic<uint64_t> commit_count_{0};
+  // Of batches that wait for the pool to grow.
+  std::atomic<uint64_t> waiting_bytes_{0};
   // Of batches that delete, since space was last won back by a compaction.
   std::atomic<uint64_t> deleting_bytes_{0};
   PoolGrower grower_;
