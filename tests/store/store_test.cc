@@ -189,7 +189,8 @@ TEST(StoreTest, BatchesLargerThanAMemtable) {
   auto volume = OpenTestVolume(device);
   ASSERT_OK(volume);
   for (int i = 0; i < 80; ++i)
-    EXPECT_EQ(volume->store->Get(KeyOf(i)).value()->front(), static_cast<char>('a' + i % 40));
+    EXPECT_EQ(volume->store->Get(KeyOf(i)).value()->front(),
+              static_cast<char>('a' + i % 40));
 }
 
 TEST(StoreTest, ANewVolumeDoesNotSeeTheOldOne) {

