@@ -86,7 +86,9 @@ RocksStore::RocksStore(std::unique_ptr<Engine> engine, StoreOptions options)
     flush.wait = false;
     flush.allow_write_stall = true;
     const rocksdb::Status status = engine_->db->Flush(flush);
-    if (!status.ok()) Fail(status, "flushing the memtable");
+    // Try again: writes are stopped until flushes that are under way have ended. They
+    // trim the log as well.
+    if (!status.ok() && !status.IsTryAgain()) Fail(status, "flushing the memtable");
   });
   compactor_.emplace([this] {
     const rocksdb::Status status =
