@@ -21,22 +21,37 @@ Result<DentryRecord> DecodeDentryAt(InodeId directory, uint64_t cookie,
   return record;
 }
 
+Result<std::optional<FoundEntry>> Dentries::GetFirst(InodeId directory,
+                                                     uint64_t base) const {
+  TRY_ASSIGN(const std::optional<std::string> value,
+             store_.Get(DentryKey(directory, base)));
+  if (!value) return std::optional<FoundEntry>();
+  TRY_ASSIGN(DentryRecord record, DecodeDentryAt(directory, base, *value));
+  return std::optional<FoundEntry>(FoundEntry{base, std::move(record)});
+}
+
 Result<std::optional<FoundEntry>> Dentries::Find(InodeId directory,
                                                  std::string_view name) const {
   const uint64_t base = CookieBase(key_, name);
-  // Nearly every name is the only one of its hash: one point look-up finds it.
-  TRY_ASSIGN(std::optional<std::string> value, store_.Get(DentryKey(directory, base)));
-  if (value) {
-    TRY_ASSIGN(DentryRecord record, DecodeDentryAt(directory, base, *value));
-    if (record.name == name)
-      return std::optional<FoundEntry>(FoundEntry{base, std::move(record)});
-  }
-  TRY_ASSIGN(NamePlaces places, FindPlaces(directory, name));
+  TRY_ASSIGN(std::optional<FoundEntry> first, GetFirst(directory, base));
+  if (first && first->record.name == name) return first;
+  if (census_.HasNoCollisions()) return std::optional<FoundEntry>();
+  TRY_ASSIGN(NamePlaces places, Scan(directory, name, base));
   return std::move(places.entry);
 }
 
 Result<NamePlaces> Dentries::FindPlaces(InodeId directory, std::string_view name) const {
   const uint64_t base = CookieBase(key_, name);
+  if (census_.HasNoCollisions()) {
+    TRY_ASSIGN(std::optional<FoundEntry> first, GetFirst(directory, base));
+    if (!first) return NamePlaces{std::nullopt, base};
+    if (first->record.name == name) return NamePlaces{std::move(first), std::nullopt};
+  }
+  return Scan(directory, name, base);
+}
+
+Result<NamePlaces> Dentries::Scan(InodeId directory, std::string_view name,
+                                  uint64_t base) const {
   const uint64_t end = base + kCollisionIndexCount;
   const std::string first = DentryKey(directory, base);
   const auto cursor = store_.NewCursor(first, DentryKey(directory, end));

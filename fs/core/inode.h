@@ -39,6 +39,9 @@ struct Inode {
 
   SharedMutex mutex;
   InodeRecord record GUARDED_BY(mutex);
+  // Directories: counts changes of entries, so that what was found before the lock was
+  // dropped is known to be so still.
+  uint64_t entries_version GUARDED_BY(mutex) = 0;
   // The reaper has begun to free it; nothing else may use it from now on. Never set
   // while somebody besides InodeTable and the reaper holds an InodeRef.
   bool reaped GUARDED_BY(mutex) = false;

@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "fs/core/attributes.h"
-#include "fs/core/inode_count.h"
+#include "fs/core/census.h"
 #include "fs/core/inode_locks.h"
 #include "fs/core/inode_numbers.h"
 #include "fs/core/inode_table.h"
@@ -98,10 +98,10 @@ Status CheckMayRemoveEntry(const InodeRecord& directory, const InodeRecord& targ
 Names::Names(const NamesContext& context)
     : core_(*context.core),
       numbers_(*context.numbers),
-      count_(*context.count),
+      census_(*context.census),
       reaper_(*context.reaper),
       attributes_(*context.attributes),
-      dentries_(*context.core->store, context.name_hash_key) {}
+      dentries_(*context.core->store, *context.census, context.name_hash_key) {}
 
 Result<InodeRef> Names::GetDirectory(InodeId id) {
   TRY_ASSIGN(InodeRef directory, core_.inodes->Get(id));
@@ -115,11 +115,33 @@ Result<InodeStat> Names::StatOf(const InodeRef& inode) {
   return InodeStat{inode->id, inode->record};
 }
 
-Result<std::optional<FoundEntry>> Names::FindLocked(Inode& directory,
-                                                    std::string_view name) {
+Result<Names::Glance> Names::LookAt(Inode& directory, std::string_view name,
+                                    bool for_change) {
   SharedLock lock(directory.mutex);
   TRY(CheckLiveDirectory(directory.record, directory.id));
-  return dentries_.Find(directory.id, name);
+  Glance glance;
+  glance.entries_version = directory.entries_version;
+  if (for_change) {
+    TRY_ASSIGN(glance.places, dentries_.FindPlaces(directory.id, name));
+  } else {
+    TRY_ASSIGN(glance.places.entry, dentries_.Find(directory.id, name));
+  }
+  return glance;
+}
+
+Result<NamePlaces> Names::LookAgain(Inode& directory, std::string_view name,
+                                    Glance&& glance) {
+  TRY(CheckLiveDirectory(directory.record, directory.id));
+  if (directory.entries_version == glance.entries_version)
+    return std::move(glance.places);
+  return dentries_.FindPlaces(directory.id, name);
+}
+
+void Names::PutEntry(Batch& batch, InodeId directory, uint64_t cookie,
+                     std::string_view name, InodeId inode, uint32_t mode) {
+  if (IsCollision(cookie)) census_.NoteCollision();
+  batch.Put(DentryKey(directory, cookie),
+            EncodeDentry({std::string(name), inode, EntryTypeOf(mode)}));
 }
 
 Result<InodeRef> Names::GetTarget(InodeId directory, const FoundEntry& entry) {
@@ -196,16 +218,16 @@ Result<InodeStat> Names::Create(InodeId directory_id, std::string_view name,
 
     Transaction transaction;
     transaction.PutInode(id, record);
-    transaction.batch().Put(
-        DentryKey(directory_id, *places.free_cookie),
-        EncodeDentry({std::string(name), id, EntryTypeOf(record.mode)}));
+    PutEntry(transaction.batch(), directory_id, *places.free_cookie, name, id,
+             record.mode);
     transaction.PutInode(directory_id, changed);
     TRY(core_.committer->Apply(std::move(transaction)));
     directory->record = std::move(changed);
+    ++directory->entries_version;
     core_.inodes->Insert(id, record);
     core_.inodes->AddLookup(id);
   }
-  count_.Add();
+  census_.AddInode();
   core_.counters.created_count.fetch_add(1, std::memory_order_relaxed);
   TRY(core_.committer->CommitIfSync());
   return InodeStat{id, std::move(record)};
@@ -227,7 +249,7 @@ Result<InodeStat> Names::CreateTemporary(const NewInode& inode) {
   core_.inodes->Insert(id, record);
   core_.inodes->AddLookup(id);
   reaper_.Add(id, OrphanKind::kTemporary);
-  count_.Add();
+  census_.AddInode();
   core_.counters.created_count.fetch_add(1, std::memory_order_relaxed);
   TRY(core_.committer->CommitIfSync());
   return InodeStat{id, std::move(record)};
@@ -266,13 +288,13 @@ Result<InodeStat> Names::Link(InodeId id, InodeId directory_id, std::string_view
     changed.mtime = changed.ctime = record.ctime;
     Transaction transaction;
     transaction.PutInode(id, record);
-    transaction.batch().Put(
-        DentryKey(directory_id, *places.free_cookie),
-        EncodeDentry({std::string(name), id, EntryTypeOf(record.mode)}));
+    PutEntry(transaction.batch(), directory_id, *places.free_cookie, name, id,
+             record.mode);
     transaction.PutInode(directory_id, changed);
     if (was_temporary) transaction.batch().Delete(OrphanKey(id));
     TRY(core_.committer->Apply(std::move(transaction)));
     directory->record = std::move(changed);
+    ++directory->entries_version;
     inode->record = record;
     core_.inodes->AddLookup(id);
     if (was_temporary) reaper_.Remove(id);

@@ -24,7 +24,7 @@
 namespace cofs {
 
 class Attributes;
-class InodeCount;
+class Census;
 class InodeNumbers;
 class Reaper;
 
@@ -32,7 +32,7 @@ class Reaper;
 struct NamesContext {
   Core* core = nullptr;
   InodeNumbers* numbers = nullptr;
-  InodeCount* count = nullptr;
+  Census* census = nullptr;
   Reaper* reaper = nullptr;
   Attributes* attributes = nullptr;
   SipHashKey name_hash_key{};
@@ -74,9 +74,21 @@ class Names {
   // The inode of an entry that was found without holding its directory: empty when
   // inode and entry have gone meanwhile.
   Result<InodeRef> GetTarget(InodeId directory, const FoundEntry& entry);
-  // Looks under the directory's lock.
-  Result<std::optional<FoundEntry>> FindLocked(Inode& directory, std::string_view name);
   Result<InodeStat> StatOf(const InodeRef& inode);
+  // What was found under a directory's lock, and which entries it had then.
+  struct Glance {
+    NamePlaces places;
+    uint64_t entries_version = 0;
+    const std::optional<FoundEntry>& entry() const { return places.entry; }
+  };
+  // `for_change`: the free place, too.
+  Result<Glance> LookAt(Inode& directory, std::string_view name, bool for_change);
+  // What is there once the directory has been locked for the change.
+  Result<NamePlaces> LookAgain(Inode& directory, std::string_view name,
+                               Glance&& glance) NO_THREAD_SAFETY_ANALYSIS;
+  // The entry of a new name.
+  void PutEntry(Batch& batch, InodeId directory, uint64_t cookie, std::string_view name,
+                InodeId inode, uint32_t mode);
 
   // The functions without analysis hold InodeLocks, which it can't follow.
   Result<Attempt> TryRemove(InodeId directory_id, std::string_view name,
@@ -95,7 +107,7 @@ class Names {
 
   Core& core_;
   InodeNumbers& numbers_;
-  InodeCount& count_;
+  Census& census_;
   Reaper& reaper_;
   Attributes& attributes_;
   const Dentries dentries_;

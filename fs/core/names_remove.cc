@@ -10,17 +10,15 @@ namespace cofs {
 Result<Names::Attempt> Names::TryRemove(InodeId directory_id, std::string_view name,
                                         bool is_directory) {
   TRY_ASSIGN(InodeRef directory, core_.inodes->Get(directory_id));
-  TRY_ASSIGN(const std::optional<FoundEntry> entry, FindLocked(*directory, name));
-  if (!entry) return Error(ErrorCode::kNotFound, "entry");
-  TRY_ASSIGN(const InodeRef inode, GetTarget(directory_id, *entry));
+  TRY_ASSIGN(Glance glance, LookAt(*directory, name, /*for_change=*/false));
+  if (!glance.entry()) return Error(ErrorCode::kNotFound, "entry");
+  const FoundEntry entry = *glance.entry();
+  TRY_ASSIGN(const InodeRef inode, GetTarget(directory_id, entry));
   if (inode == nullptr) return Attempt::kRetry;
 
   InodeLocks locks({directory.get(), inode.get()});
-  TRY(CheckLiveDirectory(directory->record, directory_id));
-  TRY_ASSIGN(const auto value, core_.store->Get(DentryKey(directory_id, entry->cookie)));
-  if (!value) return Attempt::kRetry;
-  TRY_ASSIGN(const DentryRecord now, DecodeDentryAt(directory_id, entry->cookie, *value));
-  if (now.inode != inode->id || now.name != name) return Attempt::kRetry;
+  TRY_ASSIGN(const NamePlaces now, LookAgain(*directory, name, std::move(glance)));
+  if (!IsSameEntry(entry, now.entry)) return Attempt::kRetry;
 
   if (is_directory != inode->is_directory())
     return Error(is_directory ? ErrorCode::kNotDirectory : ErrorCode::kIsDirectory,
@@ -40,13 +38,14 @@ Result<Names::Attempt> Names::TryRemove(InodeId directory_id, std::string_view n
   changed.mtime = changed.ctime = removed.ctime = Now();
 
   Transaction transaction;
-  transaction.batch().Delete(DentryKey(directory_id, entry->cookie));
+  transaction.batch().Delete(DentryKey(directory_id, entry.cookie));
   transaction.PutInode(directory_id, changed);
   transaction.PutInode(inode->id, removed);
   const bool last = removed.link_count == 0;
   if (last) transaction.batch().Put(OrphanKey(inode->id), "");
   TRY(core_.committer->Apply(std::move(transaction)));
   directory->record = std::move(changed);
+  ++directory->entries_version;
   inode->record = std::move(removed);
   if (last) {
     reaper_.Add(inode->id, OrphanKind::kUnlinked);

@@ -15,11 +15,6 @@ bool IsDirectoryEntry(const FoundEntry& entry) {
   return IsDirectoryMode(uint32_t{entry.record.type} << 12);
 }
 
-bool IsSame(const std::optional<FoundEntry>& a, const std::optional<FoundEntry>& b) {
-  if (!a || !b) return a.has_value() == b.has_value();
-  return a->cookie == b->cookie && a->record.inode == b->record.inode;
-}
-
 // kTooManyLinks or kCorrupt when `delta` subdirectories more are impossible.
 Status AddSubdirectories(InodeRecord& record, int delta, InodeId id) {
   const int64_t links = int64_t{record.link_count} + delta;
@@ -94,14 +89,18 @@ Status Names::Rename(InodeId from_directory, std::string_view from_name,
 }
 
 Result<Names::Attempt> Names::TryRename(const RenameRequest& request) {
-  TRY_ASSIGN(const auto source, FindLocked(*request.from, request.from_name));
-  if (!source) return Error(ErrorCode::kNotFound, "entry");
-  TRY_ASSIGN(const auto target, FindLocked(*request.to, request.to_name));
+  TRY_ASSIGN(Glance source_glance,
+             LookAt(*request.from, request.from_name, /*for_change=*/false));
+  if (!source_glance.entry()) return Error(ErrorCode::kNotFound, "entry");
+  TRY_ASSIGN(Glance target_glance,
+             LookAt(*request.to, request.to_name, /*for_change=*/true));
+  const FoundEntry source = *source_glance.entry();
+  const std::optional<FoundEntry> target = target_glance.entry();
   if (target && request.mode == RenameMode::kNoReplace)
     return Error(ErrorCode::kExists, "entry");
   if (!target && request.mode == RenameMode::kExchange)
     return Error(ErrorCode::kNotFound, "entry");
-  TRY_ASSIGN(const InodeRef moved, GetTarget(request.from->id, *source));
+  TRY_ASSIGN(const InodeRef moved, GetTarget(request.from->id, source));
   if (moved == nullptr) return Attempt::kRetry;
   InodeRef other;
   if (target) {
@@ -111,28 +110,28 @@ Result<Names::Attempt> Names::TryRename(const RenameRequest& request) {
 
   std::optional<MutexLock> tree;
   if (!request.same_directory() &&
-      (IsDirectoryEntry(*source) ||
+      (IsDirectoryEntry(source) ||
        (request.mode == RenameMode::kExchange && IsDirectoryEntry(*target)))) {
     tree.emplace(rename_mutex_);
-    TRY(CheckNoLoop(request, *source, target));
+    TRY(CheckNoLoop(request, source, target));
   }
 
   InodeLocks locks({request.from.get(), request.to.get(), moved.get(), other.get()});
-  TRY(CheckLiveDirectory(request.from->record, request.from->id));
-  TRY(CheckLiveDirectory(request.to->record, request.to->id));
-  TRY_ASSIGN(const auto source_now, dentries_.Find(request.from->id, request.from_name));
+  TRY_ASSIGN(const NamePlaces source_now,
+             LookAgain(*request.from, request.from_name, std::move(source_glance)));
   TRY_ASSIGN(const NamePlaces target_now,
-             dentries_.FindPlaces(request.to->id, request.to_name));
-  if (!IsSame(source, source_now) || !IsSame(target, target_now.entry))
-    return Attempt::kRetry;
+             LookAgain(*request.to, request.to_name, std::move(target_glance)));
+  const bool target_is_same =
+      target ? IsSameEntry(*target, target_now.entry) : !target_now.entry.has_value();
+  if (!IsSameEntry(source, source_now.entry) || !target_is_same) return Attempt::kRetry;
   // Two names of one inode, or twice the same name.
   if (moved == other) return Attempt::kDone;
 
   const RenameInodes inodes{*request.from, *request.to, *moved, other.get()};
   if (request.mode == RenameMode::kExchange) {
-    TRY(ExchangeLocked(inodes, *source, *target));
+    TRY(ExchangeLocked(inodes, source, *target));
   } else {
-    TRY(ReplaceLocked(request, inodes, *source, target_now));
+    TRY(ReplaceLocked(request, inodes, source, target_now));
   }
   return Attempt::kDone;
 }
@@ -180,9 +179,7 @@ Status Names::ReplaceLocked(const RenameRequest& request, const RenameInodes& in
   Batch& batch = transaction.batch();
   batch.Delete(DentryKey(inodes.from.id, source.cookie));
   const uint64_t cookie = target.entry ? target.entry->cookie : *target.free_cookie;
-  batch.Put(DentryKey(inodes.to.id, cookie),
-            EncodeDentry({std::string(request.to_name), inodes.moved.id,
-                          EntryTypeOf(moved.mode)}));
+  PutEntry(batch, inodes.to.id, cookie, request.to_name, inodes.moved.id, moved.mode);
   transaction.PutInode(inodes.from.id, from);
   if (!request.same_directory()) transaction.PutInode(inodes.to.id, to);
   transaction.PutInode(inodes.moved.id, moved);
@@ -196,6 +193,8 @@ Status Names::ReplaceLocked(const RenameRequest& request, const RenameInodes& in
   }
   TRY(core_.committer->Apply(std::move(transaction)));
 
+  ++inodes.from.entries_version;
+  ++inodes.to.entries_version;
   inodes.from.record = std::move(from);
   if (!request.same_directory()) inodes.to.record = std::move(to_of_two);
   inodes.moved.record = std::move(moved);
@@ -233,18 +232,18 @@ Status Names::ExchangeLocked(const RenameInodes& inodes, const FoundEntry& sourc
 
   // The names and their places stay, the inodes behind them change.
   Transaction transaction;
-  transaction.batch().Put(
-      DentryKey(inodes.from.id, source.cookie),
-      EncodeDentry({source.record.name, inodes.other->id, EntryTypeOf(other.mode)}));
-  transaction.batch().Put(
-      DentryKey(inodes.to.id, target.cookie),
-      EncodeDentry({target.record.name, inodes.moved.id, EntryTypeOf(moved.mode)}));
+  PutEntry(transaction.batch(), inodes.from.id, source.cookie, source.record.name,
+           inodes.other->id, other.mode);
+  PutEntry(transaction.batch(), inodes.to.id, target.cookie, target.record.name,
+           inodes.moved.id, moved.mode);
   transaction.PutInode(inodes.from.id, from);
   if (!same_directory) transaction.PutInode(inodes.to.id, to);
   transaction.PutInode(inodes.moved.id, moved);
   transaction.PutInode(inodes.other->id, other);
   TRY(core_.committer->Apply(std::move(transaction)));
 
+  ++inodes.from.entries_version;
+  ++inodes.to.entries_version;
   inodes.from.record = std::move(from);
   if (!same_directory) inodes.to.record = std::move(to);
   inodes.moved.record = std::move(moved);

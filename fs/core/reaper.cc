@@ -266,7 +266,7 @@ Status Reaper::FreeBig(const InodeRef& inode) {
 
 void Reaper::Drop(InodeId id) {
   core_.inodes->Erase(id);
-  count_.Remove();
+  census_.RemoveInode();
   Remove(id);
 }
 

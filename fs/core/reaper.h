@@ -24,10 +24,10 @@
 
 #include "base/mutex.h"
 #include "base/result.h"
+#include "fs/core/census.h"
 #include "fs/core/core.h"
 #include "fs/core/file_data.h"
 #include "fs/core/inode.h"
-#include "fs/core/inode_count.h"
 
 namespace cofs {
 
@@ -38,8 +38,8 @@ enum class OrphanKind : uint8_t {
 
 class Reaper {
  public:
-  Reaper(Core& core, FileData& data, InodeCount& count)
-      : core_(core), data_(data), count_(count) {}
+  Reaper(Core& core, FileData& data, Census& census)
+      : core_(core), data_(data), census_(census) {}
   ~Reaper() { Stop(); }
 
   // Mount: takes up what the orphan records say.
@@ -87,7 +87,7 @@ class Reaper {
 
   Core& core_;
   FileData& data_;
-  InodeCount& count_;
+  Census& census_;
   std::atomic<size_t> orphan_count_{0};
 
   mutable Mutex mutex_;

@@ -10,6 +10,7 @@
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "extent_map/records.h"
+#include "fs/core/census.h"
 
 namespace cofs {
 namespace {
@@ -24,7 +25,7 @@ BlockRun RunOf(DeviceRange range) {
 
 struct ScanResult {
   UsedBlocks used;
-  uint64_t inode_count = 0;
+  RecoveredSpace::Seen seen;
   std::optional<Error> error;
 };
 
@@ -33,7 +34,9 @@ Status Scan(const Store& store, const std::string& first, const std::string& las
   const auto cursor = store.NewCursor(first, last);
   for (cursor->Seek(first); cursor->valid(); cursor->Next()) {
     TRY_ASSIGN(const ParsedKey key, ParseKey(cursor->key()));
-    if (key.kind == RecordKind::kInode) ++result.inode_count;
+    if (key.kind == RecordKind::kInode) ++result.seen.inode_count;
+    if (key.kind == RecordKind::kDentry && IsCollision(key.position))
+      result.seen.has_collisions = true;
     if (key.kind != RecordKind::kExtent) continue;
     Result<Extent> extent = DecodeExtent(FileOffset{key.position}, cursor->value());
     if (!extent.ok())
@@ -79,7 +82,8 @@ Result<ScanResult> ScanAll(const Store& store, InodeId inode_counter) {
     if (result.error) return *std::move(result.error);
     Append(out.used.exclusive, std::move(result.used.exclusive));
     Append(out.used.shared, std::move(result.used.shared));
-    out.inode_count += result.inode_count;
+    out.seen.inode_count += result.seen.inode_count;
+    out.seen.has_collisions = out.seen.has_collisions || result.seen.has_collisions;
   }
   return out;
 }
@@ -118,7 +122,7 @@ Result<RecoveredSpace> Rebuild(const Store& store, const Superblock& superblock,
   TRY_ASSIGN(const std::vector<DeviceRange> free,
              FreeOf(std::move(scan.used), superblock.volume_bytes));
   RecoveredSpace out;
-  out.inode_count = scan.inode_count;
+  out.seen = scan.seen;
   out.allocator = std::make_unique<Allocator>(superblock.volume_bytes);
   for (const DeviceRange& range : free) TRY(out.allocator->Release(range));
   return out;

@@ -23,8 +23,12 @@ namespace cofs {
 
 struct RecoveredSpace {
   std::unique_ptr<Allocator> allocator;
-  // Known after a rebuild.
-  std::optional<uint64_t> inode_count;
+  // What a rebuild has seen besides, for the census.
+  struct Seen {
+    uint64_t inode_count = 0;
+    bool has_collisions = false;
+  };
+  std::optional<Seen> seen;
 };
 
 // Reads only. kCorrupt when two owners claim the same blocks, or one claims what is

@@ -10,7 +10,7 @@ VolumeUsage Volume::usage() const {
   VolumeUsage usage;
   usage.space = core_.space->usage();
   usage.store = core_.store->usage();
-  usage.inodes_used = parts_->count.value();
+  usage.inodes_used = parts_->census.inode_count();
   usage.inodes_cached = core_.inodes->inode_count();
   usage.inodes_looked_up = core_.inodes->lookup_count();
   usage.read_only = core_.committer->read_only();

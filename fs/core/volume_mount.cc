@@ -77,10 +77,10 @@ Status Volume::Parts::RecoverFreeSpace() {
     LogWarning(error.ToString());
     recovered = RecoveredSpace{std::make_unique<Allocator>(superblock.volume_bytes), {}};
   }
-  if (recovered->inode_count) {
-    count.Set(*recovered->inode_count);
+  if (recovered->seen) {
+    census.Set(recovered->seen->inode_count, recovered->seen->has_collisions);
   } else {
-    count.StartCounting(*store);
+    census.StartCounting(*store);
   }
   Space::Options options;
   options.discard = core.options.discard && !read_only;
@@ -124,9 +124,9 @@ Status Volume::Parts::StartServices() {
   xattrs = std::make_unique<Xattrs>(core);
   numbers = std::make_unique<InodeNumbers>(*store, *committer);
   TRY(numbers->Load());
-  reaper = std::make_unique<Reaper>(core, *data, count);
-  names = std::make_unique<Names>(NamesContext{&core, numbers.get(), &count, reaper.get(),
-                                               attributes.get(),
+  reaper = std::make_unique<Reaper>(core, *data, census);
+  names = std::make_unique<Names>(NamesContext{&core, numbers.get(), &census,
+                                               reaper.get(), attributes.get(),
                                                slots->current().name_hash_key});
   TRY_ASSIGN(const InodeRef root, inodes->Get(kRootInode));
   {
@@ -167,7 +167,7 @@ void Volume::Parts::OnStoreFailure(const Error& error) {
 }
 
 void Volume::Parts::TearDown() {
-  count.Stop();
+  census.Stop();
   if (reaper != nullptr) reaper->Stop();
   if (committer != nullptr) committer->StopBackground();
   store.reset();
@@ -200,7 +200,7 @@ Status Volume::Parts::WriteAllocatorImage() {
 
 Status Volume::Unmount() {
   Parts& parts = *parts_;
-  parts.count.Stop();
+  parts.census.Stop();
   parts.reaper->Stop();
   parts.committer->StopBackground();
   Status status = OkStatus();

@@ -8,9 +8,9 @@
 
 #include "base/mutex.h"
 #include "fs/core/attributes.h"
+#include "fs/core/census.h"
 #include "fs/core/copy_range.h"
 #include "fs/core/file_data.h"
-#include "fs/core/inode_count.h"
 #include "fs/core/inode_numbers.h"
 #include "fs/core/inode_table.h"
 #include "fs/core/names.h"
@@ -53,7 +53,7 @@ struct Volume::Parts {
   std::unique_ptr<Attributes> attributes;
   std::unique_ptr<Xattrs> xattrs;
   std::unique_ptr<InodeNumbers> numbers;
-  InodeCount count;
+  Census census;
   std::unique_ptr<Reaper> reaper;
   std::unique_ptr<Names> names;
 

@@ -22,6 +22,7 @@ class ModelDriver {
     uint64_t seed = 1;
     uint64_t file_bytes_max = 96 << 10;
     size_t inode_count_max = 120;
+    bool may_be_full = false;  // copies may end early
   };
   // One successful operation. A crash may leave `torn`'s contents between before and
   // after, because the operation is more than one batch.

@@ -73,7 +73,7 @@ TEST(Model, AFullVolume) {
   const uint64_t seed = TestSeed(2);
   std::mt19937_64 random(seed);
   TestVolume volume(64 << 20, RandomOptions(random));
-  // Leave a few MiB.
+  // Leave a MiB.
   const auto filler = volume->Create(kRootInode, "filler", File());
   ASSERT_OK(filler);
   volume->Forget(filler->id, 1);
@@ -88,7 +88,8 @@ TEST(Model, AFullVolume) {
                                .shared = root,
                                .prefix = "",
                                .seed = random(),
-                               .file_bytes_max = 512 << 10});
+                               .file_bytes_max = 512 << 10,
+                               .may_be_full = true});
   const int rounds = IsLongRun() ? 100 : 3;
   for (int round = 0; round < rounds && !driver.failed(); ++round) {
     for (int i = 0; i < 250 && !driver.failed(); ++i) driver.Step();
@@ -186,6 +187,7 @@ TEST(Model, PowerCuts) {
   const Status visited = replay.ForEachState([&](CrashState& state) -> Status {
     ++state_count;
     const size_t durable = state.marks.empty() ? 0 : state.marks.back();
+    ExpectSoundDevice(*state.image);
     auto remounted = Volume::Mount(std::move(state.image), options);
     if (!remounted.ok()) return remounted.error().Within("mount");
     const Model found = ReadTree(**remounted, kRootInode, kRootInode, driver.is_own());

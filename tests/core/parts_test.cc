@@ -2,6 +2,7 @@
 // free space from extents.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <random>
 #include <thread>
 
@@ -49,7 +50,8 @@ std::string Entry(std::string_view name) {
 TEST(Dentries, LooksAtAllPlacesOfAHash) {
   const auto memory = FormattedMemory(128 << 20);
   OpenStore open(*memory);
-  const Dentries dentries(open.store(), open.key());
+  const Census census;  // knows nothing yet
+  const Dentries dentries(open.store(), census, open.key());
   const InodeId directory{17};
   const uint64_t base = CookieBase(open.key(), "victim");
   const auto put = [&](unsigned index, std::string_view name) {
@@ -86,10 +88,70 @@ TEST(Dentries, LooksAtAllPlacesOfAHash) {
   }
 }
 
+TEST(Dentries, LooksAtTheFirstPlaceWhenTheCensusSaysSo) {
+  const auto memory = FormattedMemory(128 << 20);
+  OpenStore open(*memory);
+  Census census;
+  census.Set(1, /*has_collisions=*/false);
+  const Dentries dentries(open.store(), census, open.key());
+  const InodeId directory{17};
+  const uint64_t base = CookieBase(open.key(), "victim");
+  EXPECT_EQ(base, dentries.FindPlaces(directory, "victim")->free_cookie);
+  open.Write(
+      [&](Batch& batch) { batch.Put(DentryKey(directory, base), Entry("other")); });
+  EXPECT_FALSE(dentries.Find(directory, "victim")->has_value());
+  EXPECT_EQ(base + 1, dentries.FindPlaces(directory, "victim")->free_cookie);
+  census.NoteCollision();
+  open.Write([&](Batch& batch) {
+    batch.Put(DentryKey(directory, base + 1), Entry("victim"));
+    batch.Delete(DentryKey(directory, base));
+  });
+  EXPECT_TRUE(dentries.Find(directory, "victim")->has_value());
+  EXPECT_TRUE(dentries.FindPlaces(directory, "victim")->entry.has_value());
+}
+
+TEST(Census, CountsInodesAndSeesCollisions) {
+  const auto memory = FormattedMemory(128 << 20);
+  OpenStore open(*memory);
+  InodeRecord record;
+  record.mode = 0100644;
+  record.link_count = 1;
+  open.Write([&](Batch& batch) {
+    for (uint64_t i = 100; i < 200; ++i)
+      batch.Put(InodeKey(InodeId{i}), EncodeInode(record));
+    batch.Put(DentryKey(kRootInode, 128 * 5), Entry("a"));
+  });
+  const auto wait = [](const Census& census, uint64_t count) {
+    for (int i = 0; i < 5000 && census.inode_count() != count; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_EQ(count, census.inode_count());
+  };
+  {
+    Census census;
+    EXPECT_FALSE(census.HasNoCollisions()) << "not known yet";
+    census.AddInode();
+    census.StartCounting(open.store());
+    wait(census, 102);
+    for (int i = 0; i < 5000 && !census.HasNoCollisions(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_TRUE(census.HasNoCollisions());
+    census.NoteCollision();
+    EXPECT_FALSE(census.HasNoCollisions());
+  }
+  open.Write(
+      [&](Batch& batch) { batch.Put(DentryKey(kRootInode, 128 * 5 + 3), Entry("b")); });
+  Census census;
+  census.StartCounting(open.store());
+  wait(census, 101);
+  census.Stop();
+  EXPECT_FALSE(census.HasNoCollisions());
+}
+
 TEST(Dentries, DamageIsAnError) {
   const auto memory = FormattedMemory(128 << 20);
   OpenStore open(*memory);
-  const Dentries dentries(open.store(), open.key());
+  const Census census;  // knows nothing yet
+  const Dentries dentries(open.store(), census, open.key());
   open.Write([&](Batch& batch) {
     batch.Put(DentryKey(InodeId{17}, CookieBase(open.key(), "victim")), "bad");
   });

@@ -1,11 +1,10 @@
-#include "fs/core/inode_count.h"
+#include "fs/core/census.h"
 
 #include <algorithm>
 #include <chrono>
 #include <memory>
 
 #include "base/log.h"
-#include "extent_map/records.h"
 
 namespace cofs {
 namespace {
@@ -16,13 +15,19 @@ constexpr std::chrono::milliseconds kPause{1};
 
 }  // namespace
 
-uint64_t InodeCount::value() const {
+uint64_t Census::inode_count() const {
   const int64_t count = static_cast<int64_t>(found_.load(std::memory_order_relaxed)) +
                         changed_.load(std::memory_order_relaxed);
   return static_cast<uint64_t>(std::max<int64_t>(count, 0));
 }
 
-void InodeCount::StartCounting(const Store& store) {
+void Census::Set(uint64_t inode_count, bool has_collisions) {
+  found_.store(inode_count, std::memory_order_relaxed);
+  if (has_collisions) NoteCollision();
+  complete_.store(true, std::memory_order_release);
+}
+
+void Census::StartCounting(const Store& store) {
   const KeyRange all = AllFileRecords();
   std::shared_ptr<Cursor> cursor = store.NewCursor(all.first, all.last);
   thread_ = std::thread([this, cursor = std::move(cursor)]() mutable {
@@ -31,23 +36,29 @@ void InodeCount::StartCounting(const Store& store) {
   });
 }
 
-void InodeCount::Stop() {
+void Census::Stop() {
   stopping_.store(true, std::memory_order_relaxed);
   if (thread_.joinable()) thread_.join();
 }
 
-void InodeCount::CountAll(Cursor& cursor) {
+void Census::CountAll(Cursor& cursor) {
   uint64_t record_count = 0;
   for (cursor.Seek(AllFileRecords().first); cursor.valid(); cursor.Next()) {
     const Result<ParsedKey> key = ParseKey(cursor.key());
     if (key.ok() && key->kind == RecordKind::kInode)
       found_.fetch_add(1, std::memory_order_relaxed);
+    if (key.ok() && key->kind == RecordKind::kDentry && IsCollision(key->position))
+      NoteCollision();
     if (++record_count % kRecordsPerSlice != 0) continue;
     if (stopping_.load(std::memory_order_relaxed)) return;
     std::this_thread::sleep_for(kPause);
   }
-  if (!cursor.status().ok())
-    LogWarning(StrCat("counting inodes: ", cursor.status().error().ToString()));
+  const Status walked = cursor.status();
+  if (walked.ok()) {
+    complete_.store(true, std::memory_order_release);
+  } else {
+    LogWarning(StrCat("counting inodes: ", walked.error().ToString()));
+  }
 }
 
 }  // namespace cofs
