@@ -141,3 +141,17 @@ Status Engine::CloseDatabase() {
 }
 
 }  // namespace cofs::store
+
+#if defined(__SANITIZE_THREAD__)
+// RocksDB's library is not instrumented: of its memory accesses ThreadSanitizer sees only
+// those that go through libc, and nothing of the atomics that order them. Its mutexes and
+// threads are seen, and so are all accesses of our own code that it calls.
+extern "C" const char* __tsan_default_options() {
+  return "ignore_noninstrumented_modules=1";
+}
+// Functions of std::string that the library calls may be resolved to instrumented ones of
+// the program.
+extern "C" const char* __tsan_default_suppressions() {
+  return "race:rocksdb::WriteBatchInternal::Append\n";
+}
+#endif

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdarg>
@@ -19,6 +20,7 @@ namespace cofs {
 namespace {
 
 constexpr size_t kPayloadBytesMax = 1u << 20;
+constexpr unsigned kIdleReaders = 2;
 constexpr int kWakeSignal = SIGUSR1;
 
 void OnWakeSignal(int) {}  // its only effect is that read(2) returns
@@ -54,6 +56,7 @@ struct FuseSession::Worker {
   Request request;
   std::atomic<bool> busy{false};
   std::array<std::atomic<uint64_t>, kOpcodeCount> counts{};
+  CondVar unparked;  // with the session's parking_mutex_
   std::thread thread;
 };
 
@@ -132,13 +135,48 @@ Status FuseSession::AnswerInit(Worker& worker) {
 
 void FuseSession::Run(Worker& worker) noexcept {
   while (!stopping_.load(std::memory_order_relaxed)) {
+    if (reader_count_.load() >= kIdleReaders && !Park(worker)) break;
+    reader_count_.fetch_add(1);
     const ssize_t length = Receive(worker);
+    const bool was_last_reader = reader_count_.fetch_sub(1) == 1;
     if (length < 0) break;
-    if (length > 0) Dispatch(worker, static_cast<size_t>(length));
+    if (length == 0) continue;
+    if (was_last_reader) UnparkOne();
+    Dispatch(worker, static_cast<size_t>(length));
   }
+  EndParking();
   MutexLock lock(mutex_);
   if (--running_ == 0 && options_.on_end) options_.on_end();
   ended_.NotifyAll();
+}
+
+bool FuseSession::Park(Worker& worker) {
+  MutexLock lock(parking_mutex_);
+  parked_.push_back(&worker);
+  // The last reader has gone meanwhile: it found nobody to wake, if it has looked
+  // already. Either it sees this worker, or this worker sees that it is gone.
+  if (reader_count_.load() == 0) {
+    parked_.pop_back();
+    return !parking_ended_;
+  }
+  while (!parking_ended_ &&
+         std::find(parked_.begin(), parked_.end(), &worker) != parked_.end())
+    worker.unparked.Wait(parking_mutex_);
+  return !parking_ended_;
+}
+
+void FuseSession::UnparkOne() {
+  MutexLock lock(parking_mutex_);
+  if (parked_.empty()) return;
+  Worker* worker = parked_.back();
+  parked_.pop_back();
+  worker->unparked.NotifyOne();
+}
+
+void FuseSession::EndParking() {
+  MutexLock lock(parking_mutex_);
+  parking_ended_ = true;
+  for (Worker* worker : parked_) worker->unparked.NotifyOne();
 }
 
 ssize_t FuseSession::Receive(Worker& worker) {
@@ -151,6 +189,7 @@ ssize_t FuseSession::Receive(Worker& worker) {
       LogError(ErrorOfErrno(errno, "reading requests from /dev/fuse").ToString());
     return -1;  // ENODEV: unmounted
   }
+  if (length == 0) return -1;  // the other end of a test's socket is closed
   LogError(StrCat("a FUSE request of ", length, " bytes"));
   return -1;
 }
@@ -243,6 +282,7 @@ bool FuseSession::WaitForEnd(std::chrono::milliseconds timeout) {
 
 void FuseSession::Stop() {
   stopping_.store(true);
+  EndParking();
   // A signal that arrives just before read(2) is lost: hence again and again.
   do {
     for (const auto& worker : workers_)

@@ -5,6 +5,9 @@
 // so that the payload of a WRITE is page-aligned, and serves one request at a time.
 // Every answer is written by the worker that read the request, on the descriptor that
 // it came from.
+// The kernel hands requests to readers in turn, so many idle readers mean cold caches:
+// two readers wait, the others are parked until all that waited are at work. One client
+// that waits for each answer costs a quarter less processor time than with four readers.
 // The end: DESTROY (fuseblk: umount(8) waits for its answer) calls `on_destroy` when no
 // other request is being served; a plain fuse mount ends without a message. In both
 // cases WaitForEnd() returns and nothing is served any more.
@@ -36,7 +39,7 @@ std::string_view NameOfOpcode(size_t opcode);
 class FuseSession {
  public:
   struct Options {
-    unsigned thread_count = 4;
+    unsigned thread_count = 16;  // at most so many requests are served at once
     // Called once, from the worker that serves DESTROY.
     std::function<void()> on_destroy;
     // Called once, by the last worker that ends.
@@ -74,6 +77,10 @@ class FuseSession {
 
   Status AnswerInit(Worker& worker);
   void Run(Worker& worker) noexcept;
+  // Waits until another reader is needed; false at the end.
+  bool Park(Worker& worker) EXCLUDES(parking_mutex_);
+  void UnparkOne() EXCLUDES(parking_mutex_);
+  void EndParking() EXCLUDES(parking_mutex_);
   // One request into the worker's buffer: its length, 0 to try again, -1 at the end.
   ssize_t Receive(Worker& worker);
   void Dispatch(Worker& worker, size_t length_bytes);
@@ -91,6 +98,12 @@ class FuseSession {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> destroyed_{false};
+
+  // Workers that wait in read(2), or are just about to.
+  std::atomic<unsigned> reader_count_{0};
+  Mutex parking_mutex_;
+  std::vector<Worker*> parked_ GUARDED_BY(parking_mutex_);  // the last one is woken first
+  bool parking_ended_ GUARDED_BY(parking_mutex_) = false;
 
   Mutex mutex_;
   CondVar ended_;

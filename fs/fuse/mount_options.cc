@@ -242,7 +242,9 @@ constexpr OptionRow kOptions[] = {
 bool IsMountsOwn(std::string_view name) {
   return name.starts_with("x-") || name.starts_with("X-") || name == "comment" ||
          name == "user" || name == "uhelper" || name == "helper" || name == "subtype" ||
-         name == "fsname" || name == "blkdev" || name == "blksize";
+         name == "fsname" || name == "blkdev" || name == "blksize" ||
+         // mount(8) passes on what the mount table shows when it remounts.
+         name == "user_id" || name == "group_id" || name == "rootmode";
 }
 
 bool IsSecurityContext(std::string_view name) {

@@ -24,7 +24,8 @@ constexpr time_t kDrain_s = 10;
 constexpr int kEndSignal = SIGUSR2;  // the session has ended
 
 unsigned DefaultThreadCount() {
-  return std::clamp(std::thread::hardware_concurrency(), 4u, 64u);
+  // Requests wait for the device: more of them than processors. Idle ones cost nothing.
+  return std::clamp(4 * std::thread::hardware_concurrency(), 16u, 64u);
 }
 
 }  // namespace

@@ -120,7 +120,7 @@ void Operations::Init(fuse_conn_info* connection) {
 }
 
 bool Operations::MayHaveDirtyPages(InodeId inode) const {
-  return options_.writeback_cache && writers_.IsOpen(inode);
+  return writers_.IsOpen(inode);
 }
 
 double Operations::AttributeTimeout(InodeId inode) const {

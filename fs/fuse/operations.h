@@ -124,6 +124,7 @@ class Operations {
                 Request& request);
 
   // Whether the kernel may have data of the file that the volume has not heard of.
+  // Without the writeback cache, too: mapped memory is written back late.
   bool MayHaveDirtyPages(InodeId inode) const;
   double AttributeTimeout(InodeId inode) const;
   // Answers with an entry that counts a look-up, which is taken back when the kernel

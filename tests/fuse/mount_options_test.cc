@@ -77,7 +77,8 @@ TEST(MountOptionsTest, ValidOptions) {
       {"max_read=65536", [](const MountOptions& o) {
          return o.kernel_options == std::vector<std::string>{"max_read=65536"};
        }},
-      {"remount,ro", [](const MountOptions& o) { return o.remount; }},
+      {"remount,ro,user_id=0,group_id=0,default_permissions,allow_other,blksize=4096",
+       [](const MountOptions& o) { return o.remount; }},
       // What mount(8) and fstab lines bring along.
       {"defaults,x-systemd.automount,_netdev,nofail,noauto,X-mount.mkdir,comment=a",
        [](const MountOptions& o) { return o.kernel_flags == 0; }},

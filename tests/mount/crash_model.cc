@@ -1,6 +1,7 @@
 #include "tests/mount/crash_model.h"
 
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,22 +18,24 @@ namespace {
 constexpr size_t kBlock = 4096, kBlocksMax = 64;
 constexpr int kNames = 12;
 
-// Errors of a mount whose daemon is gone.
-bool IsGone(int error_number) {
-  return error_number == ENOTCONN || error_number == ECONNABORTED;
-}
-
-// `result` of a system call: true, false when the mount is gone, or throws.
-bool Done(long result, const std::string& what) {
-  if (result >= 0) return true;
-  if (IsGone(errno)) return false;
-  throw std::system_error(errno, std::generic_category(), what);
-}
-
 }  // namespace
+
+bool IsGone(const std::string& path, int error_number) {
+  struct statvfs usage;  // never answered from a cache
+  return error_number == ENOTCONN || error_number == ECONNABORTED ||
+         (error_number == EIO && statvfs(path.c_str(), &usage) != 0 && errno == ENOTCONN);
+}
 
 CrashModel::CrashModel(std::string directory, uint64_t seed)
     : directory_(std::move(directory)), random_(seed), states_{{}}, journal_{"start"} {}
+
+// `result` of a system call: true, false when the mount is gone, or throws.
+bool CrashModel::Done(long result) const {
+  if (result >= 0) return true;
+  const int error_number = errno;
+  if (IsGone(directory_, error_number)) return false;
+  throw std::system_error(error_number, std::generic_category(), words_);
+}
 
 bool CrashModel::Step() {
   Files after = files_;
@@ -56,7 +59,7 @@ bool CrashModel::Apply(Files& files) {
     words_ += ": create";
     const Fd fd(open(Path(name).c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644));
     files[name] = "";
-    return Done(fd.get(), words_);
+    return Done(fd.get());
   }
   if (choice < 50) return Write(files, name);
   if (choice < 60) return Truncate(files, name);
@@ -65,7 +68,7 @@ bool CrashModel::Apply(Files& files) {
   if (choice < 90) {
     words_ += ": unlink";
     files.erase(name);
-    return Done(unlink(Path(name).c_str()), words_);
+    return Done(unlink(Path(name).c_str()));
   }
   return Sync(choice < 95 ? Path(name) : directory_);
 }
@@ -78,17 +81,16 @@ bool CrashModel::Write(Files& files, const std::string& name) {
   contents.resize(std::max(contents.size(), block * kBlock + data.size()));
   contents.replace(block * kBlock, data.size(), data);
   const Fd fd(open(Path(name).c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC));
-  if (!Done(fd.get(), words_)) return false;
+  if (!Done(fd.get())) return false;
   const AlignedBuffer buffer = AlignedCopy(data);
-  return Done(pwrite(fd.get(), buffer.data(), data.size(), static_cast<off_t>(block * kBlock)),
-              words_);
+  return Done(pwrite(fd.get(), buffer.data(), data.size(), static_cast<off_t>(block * kBlock)));
 }
 
 bool CrashModel::Truncate(Files& files, const std::string& name) {
   const size_t size = random_() % (kBlocksMax * kBlock);
   words_ += ": truncate to " + std::to_string(size);
   files[name].resize(size);
-  return Done(truncate(Path(name).c_str(), static_cast<off_t>(size)), words_);
+  return Done(truncate(Path(name).c_str(), static_cast<off_t>(size)));
 }
 
 bool CrashModel::Punch(Files& files, const std::string& name) {
@@ -100,10 +102,9 @@ bool CrashModel::Punch(Files& files, const std::string& name) {
     contents.replace(offset, inside, std::string(inside, '\0'));
   }
   const Fd fd(open(Path(name).c_str(), O_WRONLY | O_CLOEXEC));
-  if (!Done(fd.get(), words_)) return false;
+  if (!Done(fd.get())) return false;
   return Done(fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                        static_cast<off_t>(offset), static_cast<off_t>(length)),
-              words_);
+                        static_cast<off_t>(offset), static_cast<off_t>(length)));
 }
 
 bool CrashModel::Rename(Files& files, const std::string& name) {
@@ -113,15 +114,15 @@ bool CrashModel::Rename(Files& files, const std::string& name) {
     files[to] = files[name];
     files.erase(name);
   }
-  return Done(rename(Path(name).c_str(), Path(to).c_str()), words_);
+  return Done(rename(Path(name).c_str(), Path(to).c_str()));
 }
 
 bool CrashModel::Sync(const std::string& path) {
   words_ = "fsync of " + path.substr(directory_.size());
   const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!Done(fd.get(), words_)) return false;
+  if (!Done(fd.get())) return false;
   made_durable_ = true;
-  return Done(fsync(fd.get()), words_);
+  return Done(fsync(fd.get()));
 }
 
 CrashModel::State CrashModel::Describe(const Files& files) {

@@ -14,6 +14,11 @@
 
 namespace cofs {
 
+// Whether a system call below `path` failed because the mount's daemon is gone. A direct
+// write that its end cuts off fails with EIO, like one that it refused: then the mount
+// itself is asked.
+bool IsGone(const std::string& path, int error_number);
+
 class CrashModel {
  public:
   // Works in `directory`, which exists and is empty. Everything follows from `seed`.
@@ -36,6 +41,7 @@ class CrashModel {
   using Files = std::map<std::string, std::string>;  // name, contents
   using State = std::map<std::string, uint32_t>;     // name, checksum of the contents
 
+  bool Done(long result) const;
   bool Apply(Files& files);
   bool Write(Files& files, const std::string& name);
   bool Truncate(Files& files, const std::string& name);

@@ -58,9 +58,10 @@ class CrashTest : public CofsMountTest {
   }
 };
 
-// Whether `errno` tells that the daemon is gone; anything else is a failure.
-bool Gone() {
-  EXPECT_TRUE(errno == ENOTCONN || errno == ECONNABORTED || errno == EIO) << strerror(errno);
+// That `errno` tells of a daemon that is gone; anything else is a failure.
+bool Gone(const std::string& root) {
+  const int error_number = errno;
+  EXPECT_TRUE(IsGone(root, error_number)) << strerror(error_number);
   return true;
 }
 
@@ -119,14 +120,14 @@ TEST_F(CrashTest, WhatWasFsyncedSurvives) {
           // Written to one name, synced, renamed, the directory synced.
           const std::string path = name(thread, file), temporary = path + ".new";
           const Fd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
-          if (!fd.valid() && Gone()) return;
+          if (!fd.valid() && Gone(root())) return;
           const std::string data = Pattern(seed(thread, file), 0, size(file));
-          if (pwrite(fd.get(), data.data(), data.size(), 0) < 0 && Gone()) return;
-          if (fsync(fd.get()) != 0 && Gone()) return;
-          if (rename(temporary.c_str(), path.c_str()) != 0 && Gone()) return;
+          if (pwrite(fd.get(), data.data(), data.size(), 0) < 0 && Gone(root())) return;
+          if (fsync(fd.get()) != 0 && Gone(root())) return;
+          if (rename(temporary.c_str(), path.c_str()) != 0 && Gone(root())) return;
           const Fd directory(open(root().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-          if (!directory.valid() && Gone()) return;
-          if (fsync(directory.get()) != 0 && Gone()) return;
+          if (!directory.valid() && Gone(root())) return;
+          if (fsync(directory.get()) != 0 && Gone(root())) return;
           synced[static_cast<size_t>(thread)] = file + 1;
           ++total;
         }
@@ -159,11 +160,11 @@ TEST_F(CrashTest, ThreadsLeaveAPrefixEach) {
       for (int file = 0; file < 3000; ++file) {
         const std::string path = Path(std::to_string(thread) + "/" + std::to_string(file));
         const Fd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_DIRECT | O_CLOEXEC, 0644));
-        if (!fd.valid() && Gone()) return;
+        if (!fd.valid() && Gone(root())) return;
         made[static_cast<size_t>(thread)] = file + 1;
         const AlignedBuffer data =
             AlignedCopy(Pattern(static_cast<uint64_t>(thread * 10000 + file), 0, kBytes));
-        if (write(fd.get(), data.data(), kBytes) < 0 && Gone()) return;
+        if (write(fd.get(), data.data(), kBytes) < 0 && Gone(root())) return;
         ++total;
       }
     });
@@ -192,18 +193,18 @@ TEST_F(CrashTest, AReplacedFileIsOldOrNew) {
     KillDuring(progress, static_cast<int>(10 + random() % 100), [&] {
       for (int version = written + 1; version < written + 3000; ++version) {
         const Fd fd(open(Path("new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-        if (!fd.valid() && Gone()) return;
+        if (!fd.valid() && Gone(root())) return;
         const std::string data = Pattern(static_cast<uint64_t>(version), 0, 50000) +
                                  " " + std::to_string(version);
-        if (pwrite(fd.get(), data.data(), data.size(), 0) < 0 && Gone()) return;
-        if (fsync(fd.get()) != 0 && Gone()) return;
+        if (pwrite(fd.get(), data.data(), data.size(), 0) < 0 && Gone(root())) return;
+        if (fsync(fd.get()) != 0 && Gone(root())) return;
         written = version;  // the rename may be carried out and not be answered
-        if (rename(Path("new").c_str(), Path("file").c_str()) != 0 && Gone()) return;
+        if (rename(Path("new").c_str(), Path("file").c_str()) != 0 && Gone(root())) return;
         ++progress;
         if (version % 4 != 0) continue;
         const Fd directory(open(root().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        if (!directory.valid() && Gone()) return;
-        if (fsync(directory.get()) != 0 && Gone()) return;
+        if (!directory.valid() && Gone(root())) return;
+        if (fsync(directory.get()) != 0 && Gone(root())) return;
         durable = version;
       }
     });
@@ -240,7 +241,7 @@ TEST_F(CrashTest, SynchronousWritesSurvive) {
         iovec vector{const_cast<char*>(data.data()), kBlock};
         const ssize_t count = pwritev2(fd.get(), &vector, 1, static_cast<off_t>(offset),
                                        way.per_write ? RWF_DSYNC : 0);
-        if (count < 0 && Gone()) return;
+        if (count < 0 && Gone(root())) return;
         ++written;
       }
     });
@@ -283,10 +284,10 @@ TEST_F(CrashTest, CopiesLeaveOldOrNewBlocks) {
     for (;;) {
       off_t from = copied % 16 * (2 << 20), to = from;
       if (copy_file_range(source.get(), &from, destination.get(), &to, 2 << 20, 0) < 0 &&
-          Gone())
+          Gone(root()))
         return;
       ++copied;
-      if (copied % 4 == 0 && fsync(destination.get()) != 0 && Gone()) return;
+      if (copied % 4 == 0 && fsync(destination.get()) != 0 && Gone(root())) return;
     }
   });
   EXPECT_TRUE(SameBytes(ReadFile(Path("source")), std::string(kLength, 'n')));
@@ -380,17 +381,17 @@ TEST_F(SmallVolumeCrashTest, AFullVolumeSurvivesCrashes) {
       for (int file = 0; file < 3000; ++file) {
         const std::string path = Path(std::to_string(file % 97));
         const Fd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_DIRECT | O_CLOEXEC, 0644));
-        if (!fd.valid() && errno != ENOSPC && Gone()) return;
+        if (!fd.valid() && errno != ENOSPC && Gone(root())) return;
         const AlignedBuffer data(4 << 20);
         for (int piece = 0; piece < 4 && fd.valid(); ++piece) {
           if (pwrite(fd.get(), data.data(), 1 << 20, piece << 20) >= 0) continue;
           if (errno == ENOSPC) break;
-          if (Gone()) return;
+          if (Gone(root())) return;
         }
         ++written;
         if (file % 3 != 0) continue;
         const std::string victim = Path(std::to_string(random() % 97));
-        if (unlink(victim.c_str()) != 0 && errno != ENOENT && Gone()) return;
+        if (unlink(victim.c_str()) != 0 && errno != ENOENT && Gone(root())) return;
       }
     });
   }

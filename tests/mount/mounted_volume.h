@@ -30,12 +30,14 @@ struct VolumeSetup {
   bool block_device = false;  // a loop device, which mounts as fuseblk
   std::string options = {};   // of mount.cofs -o
   std::vector<std::string> mkfs_arguments = {};
+  std::string image_parent = {};  // where the image goes; empty: memory, if there is enough
 };
 
 // A directory for images; removed with all that is in it.
 class ScratchDirectory {
  public:
-  ScratchDirectory();
+  // Below `parent`; empty: where images go.
+  explicit ScratchDirectory(const std::string& parent = "");
   ~ScratchDirectory();
   ScratchDirectory(const ScratchDirectory&) = delete;
   ScratchDirectory& operator=(const ScratchDirectory&) = delete;
@@ -58,6 +60,8 @@ class MountedTestVolume {
   bool mounted() const { return daemon_.running(); }
   // Unmounts, waits for the daemon and expects that it ended well.
   void Unmount();
+  // The same after a failure that the daemon may tell by its exit code.
+  void UnmountFailed();
   // kill -9, then detaches what is left of the mount.
   void Kill();
   // kill -9 so long after the daemon was started, or after an unmount was asked for.
@@ -81,6 +85,8 @@ class MountedTestVolume {
   void Start(const std::string& options);
   void Watch(const Fd& pidfd, pid_t pid);
   void StopWatching();
+  void DetachAndWait(bool may_have_failed);
+  void WaitForEnd(bool may_have_failed);
   void ExpectCleanLog();
 
   ScratchDirectory directory_;

@@ -232,6 +232,10 @@ TEST(ScsiCodecTest, Designator) {
   EXPECT_EQ(std::vector<uint8_t>(found->begin() + 4, found->begin() + 20),
             std::vector<uint8_t>(naa.begin() + 4, naa.end()));
   EXPECT_EQ((*DecodeDesignator(IdentificationPage({vendor, eui})))[1], 2);
+  // Of several names of a kind the first, always: it is the unit's identity.
+  std::vector<uint8_t> other = naa;
+  other[4] = 0x61;
+  EXPECT_EQ(*DecodeDesignator(IdentificationPage({naa, other, eui})), *found);
   EXPECT_FALSE(DecodeDesignator(IdentificationPage({vendor, naa_of_port})).ok());
 
   const std::vector<uint8_t> full = IdentificationPage({vendor, naa});

@@ -174,7 +174,6 @@ TEST_P(CopyBy, ABadBlockEndsItThere) {
   volume_.memory().Poke(extent.device_offset.value() + 40 * kBlockBytes, rot);
   const auto copied = volume_.Copy(source_, 0, destination_, 0, 64 * kBlockBytes);
   const auto bad = volume_.Copy(source_, 40 * kBlockBytes, destination_, 0, kBlockBytes);
-  SetLogSink(nullptr);
   const bool is_buffered = GetParam() == CopyRangePolicy::kBuffered ||
                            GetParam() == CopyRangePolicy::kAuto;
   if (is_buffered) {
@@ -189,6 +188,7 @@ TEST_P(CopyBy, ABadBlockEndsItThere) {
     DATA_EXPECT_CODE(kChecksum, volume_.data().Read(destination_, FileOffset{0},
                                                     64 * kBlockBytes, buffer));
   }
+  SetLogSink(nullptr);
   // Heal it, for the check at the end.
   volume_.Write(source_, 40 * kBlockBytes, Pattern(3, kBlockBytes));
   DATA_EXPECT_OK(volume_.Remove(destination_));
