@@ -60,6 +60,7 @@ struct CopyRequest {
 struct CopyReport {
   uint64_t completed_bytes = 0;  // a prefix of the pieces, in their order
   std::array<uint64_t, kCopyWayCount> bytes_by_way{};
+  std::array<uint64_t, kCopyWayCount> commands_by_way{};
   uint64_t command_count = 0;
   uint64_t fallback_count = 0;
   std::string fallback_reason;  // of the last one

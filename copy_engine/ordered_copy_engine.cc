@@ -282,6 +282,7 @@ void OrderedCopyEngine::Account(size_t index, const CopyOutcome& outcome,
   const auto way = static_cast<size_t>(ways_[index]->id());
   report.completed_bytes += outcome.completed_bytes;
   report.bytes_by_way[way] += outcome.completed_bytes;
+  report.commands_by_way[way] += outcome.command_count;
   report.command_count += outcome.command_count;
   const auto now = clock_();
   std::string message;

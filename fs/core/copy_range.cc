@@ -51,11 +51,24 @@ CopyPolicy EnginePolicy(CopyRangePolicy policy) {
   return CopyPolicy::kAuto;
 }
 
+void AddTo(const CopyReport& report, CopyReport& sum) {
+  for (size_t i = 0; i < kCopyWayCount; ++i) {
+    sum.bytes_by_way[i] += report.bytes_by_way[i];
+    sum.commands_by_way[i] += report.commands_by_way[i];
+  }
+  sum.completed_bytes += report.completed_bytes;
+  sum.command_count += report.command_count;
+  sum.fallback_count += report.fallback_count;
+  if (!report.fallback_reason.empty()) sum.fallback_reason = report.fallback_reason;
+}
+
 class Copier {
  public:
   Copier(Core& core, const CopyRangeRequest& request)
-      : core_(core), request_(request), source_(*request.source),
-        destination_(*request.destination) {}
+      : core_(core), request_(request),
+        policy_(request.policy.value_or(core.options.copy)), source_(*request.source),
+        destination_(*request.destination),
+        report_(request.report != nullptr ? *request.report : unwanted_report_) {}
 
   Result<uint64_t> Run(uint64_t length_bytes);
 
@@ -85,8 +98,11 @@ class Copier {
 
   Core& core_;
   const CopyRangeRequest& request_;
+  const CopyRangePolicy policy_;
   Inode& source_;
   Inode& destination_;
+  CopyRangeReport unwanted_report_;
+  CopyRangeReport& report_;
   AlignedBuffer buffer_;
 };
 
@@ -163,7 +179,7 @@ Result<std::optional<FileOffset>> Copier::Carry(const CopiedBlocks& copied, File
   ChecksumReader checksums(*core_.store);
   CopyRequest request;
   request.pieces = copied.pieces;
-  request.policy = EnginePolicy(core_.options.copy);
+  request.policy = EnginePolicy(policy_);
   request.interrupted = request_.interrupted;
   request.check_source = [&](DeviceOffset source, std::span<const char> data) -> Status {
     for (uint64_t at = 0; at < data.size(); at += kBlockBytes) {
@@ -179,10 +195,11 @@ Result<std::optional<FileOffset>> Copier::Carry(const CopiedBlocks& copied, File
     // is good before them and says which is bad.
     const bool is_bad_source =
         report.Is(ErrorCode::kChecksum) || report.Is(ErrorCode::kIo);
-    if (is_bad_source && core_.options.copy != CopyRangePolicy::kDevice)
+    if (is_bad_source && policy_ != CopyRangePolicy::kDevice)
       return std::optional<FileOffset>{};
     return report.error();
   }
+  AddTo(*report, report_.engine);
   uint64_t left_bytes = report->completed_bytes;
   for (const Extent& extent : copied.extents) {
     if (extent.unwritten()) continue;
@@ -214,7 +231,7 @@ Result<std::optional<uint64_t>> Copier::CopyBlocks(FileOffset from, FileOffset t
   TRY_ASSIGN(CopiedBlocks copied, Prepare(view, from, to, end));
   TRY_ASSIGN(const std::optional<FileOffset> complete, Carry(copied, end));
   if (!complete || *complete == to) {
-    if (core_.options.copy == CopyRangePolicy::kDevice)
+    if (policy_ == CopyRangePolicy::kDevice)
       return Error(ErrorCode::kIo, "the device copied nothing");
     return std::optional<uint64_t>{};
   }
@@ -240,6 +257,9 @@ Result<std::optional<uint64_t>> Copier::CopyBlocks(FileOffset from, FileOffset t
                           std::max(record.size_bytes, to.value() + length_bytes);
                       record.mtime = record.ctime = Now();
                     }}));
+  report_.hole_bytes += *complete - to;
+  for (const Extent& extent : copied.extents)
+    if (!extent.unwritten()) report_.hole_bytes -= extent.length_bytes;
   return std::optional(length_bytes);
 }
 
@@ -255,6 +275,7 @@ Result<uint64_t> Copier::CopyHole(FileOffset to, uint64_t length_bytes) {
                           std::max(record.size_bytes, to.value() + length_bytes);
                       record.mtime = record.ctime = Now();
                     }}));
+  report_.hole_bytes += length_bytes;
   return length_bytes;
 }
 
@@ -297,6 +318,7 @@ Result<uint64_t> Copier::CopyThroughMemory(FileOffset from, FileOffset to,
   if (read->empty()) return uint64_t{0};
   TRY(data.Write(request_.destination, to, *read,
                  {.kill_privileges = request_.kill_privileges}));
+  report_.memory_bytes += read->size();
   return uint64_t{read->size()};
 }
 
@@ -319,13 +341,13 @@ Result<std::optional<uint64_t>> Copier::Share(FileOffset from, FileOffset to,
 Result<uint64_t> Copier::Step(FileOffset from, FileOffset to, uint64_t length_bytes) {
   const uint64_t to_block_end = kBlockBytes - from.value() % kBlockBytes;
   if (from.value() % kBlockBytes != to.value() % kBlockBytes) {
-    if (core_.options.copy == CopyRangePolicy::kDevice)
+    if (policy_ == CopyRangePolicy::kDevice)
       return Error(ErrorCode::kNotSupported, "a device copies whole blocks");
     return CopyThroughMemory(from, to, length_bytes);
   }
   if (to_block_end < kBlockBytes)
     return CopyThroughMemory(from, to, std::min(length_bytes, to_block_end));
-  if (core_.options.copy == CopyRangePolicy::kShare) {
+  if (policy_ == CopyRangePolicy::kShare) {
     TRY_ASSIGN(const auto shared, Share(from, to, length_bytes));
     if (shared) return *shared;
   }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "base/result.h"
 #include "copy_engine/copy_engine.h"
@@ -13,6 +14,14 @@
 #include "fs/core/inode.h"
 
 namespace cofs {
+
+// How the bytes of copies went.
+struct CopyRangeReport {
+  CopyReport engine{};        // whole blocks that were moved
+  uint64_t memory_bytes = 0;  // parts of blocks, and what could not go otherwise
+  uint64_t shared_bytes = 0;
+  uint64_t hole_bytes = 0;    // no data there, unwritten blocks included
+};
 
 struct CopyRangeRequest {
   InodeRef source;
@@ -23,6 +32,8 @@ struct CopyRangeRequest {
   std::function<bool()> interrupted;  // may be empty
   // As a write by an unprivileged caller does.
   bool kill_privileges = true;
+  std::optional<CopyRangePolicy> policy{};  // instead of the mount's
+  CopyRangeReport* report = nullptr;        // added to, also by a copy that fails
 };
 
 class CopyRange {
@@ -43,6 +54,7 @@ class CopyRange {
   // the length may end at the end of the source (length 0: to its end); else
   // kInvalidArgument. Unwritten extents become holes. Atomic up to 1024 extents; beyond,
   // a crash or an error leaves a prefix.
+  // `interrupted` and `policy` don't matter.
   Status Clone(const CopyRangeRequest& request);
 
  private:

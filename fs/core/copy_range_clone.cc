@@ -93,6 +93,8 @@ class CloneBatch {
   Result<FileOffset> Share(FileOffset from, FileOffset end, FileOffset to,
                            uint64_t size_bytes, bool kill_privileges)
       NO_THREAD_SAFETY_ANALYSIS;
+  // Of what Share() has shared.
+  uint64_t shared_bytes() const { return shared_bytes_; }
 
  private:
   // The source's extents get the hint that they are shared, all of each.
@@ -102,6 +104,7 @@ class CloneBatch {
   Inode& source_;
   Inode& destination_;
   InodeLocks locks_;
+  uint64_t shared_bytes_ = 0;
 };
 
 ExtentChange CloneBatch::MarkShared(std::span<const Extent> extents) {
@@ -176,6 +179,7 @@ Result<FileOffset> CloneBatch::Share(FileOffset from, FileOffset end, FileOffset
   source_.extents.Apply(marked);
   destination_.extents.Apply(change);
   destination_.record = std::move(record);
+  shared_bytes_ += more;
   return done;
 }
 
@@ -219,7 +223,11 @@ Status CopyRange::Clone(const CopyRangeRequest& request) {
       // Marked, shared, mapped; dropped in up to as many pieces.
       TRY(core_.store->AdmitGrowth(BatchBytesMax(4 * (source_count + old_count + 2), 0)));
       CloneBatch batch(core_, *request.source, *request.destination);
+      const FileOffset begin = from;
       TRY_ASSIGN(from, batch.Share(from, end, to, size_bytes, request.kill_privileges));
+      if (request.report == nullptr) continue;
+      request.report->shared_bytes += batch.shared_bytes();
+      request.report->hole_bytes += from - begin - batch.shared_bytes();
     }
     core_.counters.cloned_bytes.fetch_add(length_bytes, std::memory_order_relaxed);
     core_.counters.clone_count.fetch_add(1, std::memory_order_relaxed);

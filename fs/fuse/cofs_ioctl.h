@@ -60,7 +60,134 @@ struct cofs_ioc_map {
   struct cofs_map_extent extents[COFS_MAP_EXTENTS];
 };
 
+/* ---- copies ----
+ *
+ * Says how the next copy_file_range(2) calls of the calling thread into the file that
+ * the call is made on are to be carried out. The file is regular and open for writing.
+ *
+ * The arm waits for copies of exactly the range that it names, in one call or in several
+ * that follow each other; a call for another range fails with EINVAL and ends it, as any
+ * failure does. It is used up when `length` bytes have been copied. A second arm of the
+ * same thread for the same file replaces it; length 0 takes it back. It never falls
+ * away silently: a copy that comes too late (after ten minutes) fails with ETIMEDOUT.
+ *
+ * An armed copy that can't be carried out as asked fails with EREMOTEIO, or with the
+ * error of the clone or the device; never with one that makes the kernel copy by itself.
+ *
+ * COFS_ARM_CLONE is FICLONERANGE: the blocks are shared, or, on a volume mounted with
+ * clone=device, copied by the device; else nothing is done. Offsets and length are
+ * multiples of the block size, but for a length that ends at the end of the source and
+ * not inside the destination; else EINVAL. A clone that takes several calls is one of
+ * the source as it was at the first.
+ *
+ * Errors: EINVAL, EBADF (not open for writing), EPERM (the caller's process can't be
+ * seen from the daemon's pid namespace), ENOSPC (too many arms).
+ */
+#define COFS_ARM_CLONE 1u
+#define COFS_ARM_AUTO 2u     /* the device where it is worth it, else memory */
+#define COFS_ARM_SHARE 3u    /* blocks are shared where they can be, else as COFS_ARM_AUTO */
+#define COFS_ARM_DEVICE 4u   /* the device, or the call fails */
+#define COFS_ARM_BUFFERED 5u /* through memory */
+struct cofs_ioc_copy_arm {
+  __u64 source_offset; /* bytes */
+  __u64 destination_offset;
+  __u64 length;
+  __u32 how; /* COFS_ARM_... */
+  __u32 reserved;
+};
+
+/* How the bytes got into the open file that the call is made on, by all copies since its
+ * inode was opened for writing or since the last report with COFS_REPORT_RESET. Zeros
+ * when there was none. EBADF unless it is open for writing.
+ */
+#define COFS_REPORT_RESET 1u /* in: count from zero after this report */
+
+/* Index into `ways`; others are zero. */
+#define COFS_WAY_NVME_COPY 0
+#define COFS_WAY_SCSI_XCOPY 1
+#define COFS_WAY_HOST_FILE 2
+#define COFS_WAY_DEVICE 3   /* another command of the device */
+#define COFS_WAY_BUFFERED 4 /* whole blocks, read and written by cofs */
+#define COFS_WAY_MEMORY 5   /* parts of blocks, and what could not go otherwise */
+#define COFS_WAY_SHARED 6   /* no data moved: blocks shared */
+#define COFS_WAY_HOLES 7    /* no data there, preallocated blocks included */
+#define COFS_WAYS_MAX 16
+struct cofs_copy_way_report {
+  __u64 bytes;
+  __u64 commands; /* sent; 0 where there are none to count */
+};
+#define COFS_REPORT_REASON_BYTES 192
+struct cofs_ioc_copy_report {
+  __u32 flags; /* COFS_REPORT_... */
+  __u32 reserved;
+  __u64 copies;    /* copy_file_range requests that copied something */
+  __u64 bytes;     /* copied; the ways count whole blocks */
+  __u64 fallbacks; /* times that a way gave up and the next went on */
+  __u64 reserved2[4];
+  struct cofs_copy_way_report ways[COFS_WAYS_MAX];
+  char fallback_reason[COFS_REPORT_REASON_BYTES]; /* of the last one; zero-terminated */
+};
+
+/* ---- dedupe ----
+ *
+ * A ticket shows that its holder may read the regular file that it was asked for on; it
+ * is given only for a descriptor open for reading (else EBADF). It holds for the thread
+ * and the user that asked, and for 30 seconds.
+ */
+struct cofs_ioc_ticket {
+  __u64 ticket[2];
+};
+
+/* FIDEDUPERANGE for one destination, the file that the call is made on: if `length`
+ * bytes of the ticket's file are the same as here, the blocks are shared from then on.
+ *
+ * Offsets are multiples of the block size (EINVAL); so is the length (it is rounded
+ * down), unless it ends at the end of both files. Both ranges end before the end of
+ * their files (EINVAL). The descriptor is open for writing, or the caller owns the file
+ * or is root (EPERM). ESTALE: the ticket is not, or no longer, good.
+ * Out: `differs`, or how many bytes from the start are shared now, which can be less
+ * than asked when the files are written meanwhile or the call is interrupted.
+ */
+struct cofs_ioc_dedupe {
+  __u64 ticket[2];
+  __u64 source_offset;
+  __u64 destination_offset;
+  __u64 length;
+  __u64 deduped_bytes; /* out */
+  __u32 differs;       /* out: 1 when the bytes are not the same */
+  __u32 reserved;
+};
+
+/* FALLOC_FL_UNSHARE_RANGE: blocks of [offset, offset + length) that are shared with
+ * other files are copied to blocks of this file's own. Holes stay; nothing happens
+ * beyond the end of the file, whose size does not change. The descriptor is open for
+ * writing (EBADF). ENOSPC: a front part of the range may be done.
+ */
+struct cofs_ioc_unshare {
+  __u64 offset;
+  __u64 length;
+};
+
+/* ---- settings of a live mount ----
+ *
+ * `options`: `length` bytes of text as behind mount -o, of those that can be changed:
+ * "copy=device,clone=share,verify_copy=all". All of them or none. Root only (EPERM);
+ * EINVAL for what is not known, or can't be changed on a live mount.
+ */
+#define COFS_SET_OPTIONS_BYTES 504
+struct cofs_ioc_set {
+  __u32 length;
+  __u32 reserved;
+  char options[COFS_SET_OPTIONS_BYTES]; /* no terminating zero */
+};
+
 #define COFS_IOC_STATS _IOWR(COFS_IOC_MAGIC, 1, struct cofs_ioc_stats)
 #define COFS_IOC_MAP _IOWR(COFS_IOC_MAGIC, 2, struct cofs_ioc_map)
+#define COFS_IOC_COPY_ARM _IOW(COFS_IOC_MAGIC, 3, struct cofs_ioc_copy_arm)
+#define COFS_IOC_COPY_REPORT _IOWR(COFS_IOC_MAGIC, 4, struct cofs_ioc_copy_report)
+#define COFS_IOC_TICKET _IOR(COFS_IOC_MAGIC, 5, struct cofs_ioc_ticket)
+#define COFS_IOC_DEDUPE _IOWR(COFS_IOC_MAGIC, 6, struct cofs_ioc_dedupe)
+#define COFS_IOC_UNSHARE _IOW(COFS_IOC_MAGIC, 7, struct cofs_ioc_unshare)
+#define COFS_IOC_SET _IOW(COFS_IOC_MAGIC, 8, struct cofs_ioc_set)
 
 #endif /* COFS_IOCTL_H */
