@@ -16,6 +16,13 @@ constexpr uint64_t kReadBytes = 1 << 20;
 constexpr unsigned kReadDepth = 8;
 static_assert(kReadBytes % kChecksumChunkBytes == 0);
 
+Fix DeletionOf(std::string_view key) {
+  return [key = std::string(key)](Repairer& repairer) {
+    repairer.records().Delete(key);
+    return OkStatus();
+  };
+}
+
 // Walks `written` chunk by chunk of checksums.
 class ChunkNeeds {
  public:
@@ -47,8 +54,9 @@ class ChunkNeeds {
 // Blocks that share a fault, joined into runs before they are reported.
 class FaultyBlocks {
  public:
-  FaultyBlocks(CheckContext& context, FindingId id, std::string_view what)
-      : context_(context), id_(id), what_(what) {}
+  FaultyBlocks(CheckContext& context, FindingId id, std::string_view what,
+               std::function<Fix(DeviceRange)> fix = nullptr)
+      : context_(context), id_(id), what_(what), fix_(std::move(fix)) {}
   void Add(DeviceOffset block) {
     if (run_.length_bytes != 0 && run_.end() == block) {
       run_.length_bytes += kBlockBytes;
@@ -58,7 +66,8 @@ class FaultyBlocks {
     run_ = {block, kBlockBytes};
   }
   void Flush() {
-    if (run_.length_bytes != 0) AddBlockFinding(context_, id_, run_, what_);
+    if (run_.length_bytes != 0)
+      AddBlockFinding(context_, id_, run_, what_, FixStage::kSpace, fix_);
     run_ = {};
   }
 
@@ -66,6 +75,7 @@ class FaultyBlocks {
   CheckContext& context_;
   const FindingId id_;
   const std::string_view what_;
+  const std::function<Fix(DeviceRange)> fix_;
   DeviceRange run_;
 };
 
@@ -75,7 +85,12 @@ class PresenceCheck {
   PresenceCheck(CheckContext& context, const UsedSpace& space)
       : context_(context),
         needs_(space.written),
-        missing_(context, FindingId::kChecksumMissing, "written blocks have no checksum") {}
+        missing_(context, FindingId::kChecksumMissing, "written blocks have no checksum",
+                 [](DeviceRange blocks) -> Fix {
+                   return [blocks](Repairer& repairer) {
+                     return repairer.AdoptChecksums(blocks);
+                   };
+                 }) {}
 
   Status Run() {
     const KeyRange all = AllChecksums();
@@ -86,7 +101,8 @@ class PresenceCheck {
          cursor->Next()) {
       const auto key = ParseKey(cursor->key());
       if (!key.ok()) {
-        context_.report.Add(FindingId::kUnknownRecord, key.error().context());
+        context_.Find(FindingId::kUnknownRecord, {}, key.error().context(),
+                      FixStage::kRecords, DeletionOf(cursor->key()));
         continue;
       }
       Visit(DeviceOffset{key->position}, cursor->value());
@@ -109,14 +125,16 @@ class PresenceCheck {
   }
   void Visit(DeviceOffset chunk, std::string_view value) {
     if (chunk.value() >= context_.superblock.volume_bytes)
-      context_.report.Add(FindingId::kChecksumOutside,
-                          StrCat("checksums of ", chunk, ", past the end of the volume"));
+      context_.Find(FindingId::kChecksumOutside, {},
+                    StrCat("checksums of ", chunk, ", past the end of the volume"),
+                    FixStage::kRecords, DeletionOf(ChecksumKey(chunk)));
     while (has_need_ && need_chunk_ < chunk) Miss(need_blocks_);
     const auto sums = DecodeChecksums(value);
     if (!sums.ok())
-      context_.report.Add(FindingId::kChecksumDamaged,
-                          StrCat("checksums of the blocks at ", chunk, ": ",
-                                 sums.error().context()));
+      context_.Find(FindingId::kChecksumDamaged, {},
+                    StrCat("checksums of the blocks at ", chunk, ": ",
+                           sums.error().context()),
+                    FixStage::kRecords, DeletionOf(ChecksumKey(chunk)));
     // What is damaged is reported once, and not again as missing.
     if (has_need_ && need_chunk_ == chunk)
       Miss(sums.ok() ? need_blocks_ & ~sums->present : 0);
@@ -283,7 +301,8 @@ Status CheckData(CheckContext& context, const UsedSpace& space) {
 }
 
 void AddBlockFinding(CheckContext& context, FindingId id, DeviceRange blocks,
-                     std::string_view what) {
+                     std::string_view what, FixStage stage,
+                     const std::function<Fix(DeviceRange)>& fix) {
   while (blocks.length_bytes > 0) {
     const PlacedExtent* owner = OwnerOf(context, blocks.offset);
     uint64_t length = blocks.length_bytes;
@@ -296,7 +315,8 @@ void AddBlockFinding(CheckContext& context, FindingId id, DeviceRange blocks,
       text += StrCat(", file offset ",
                      owner->file_offset + (blocks.offset - owner->device_offset));
     }
-    context.report.Add(id, inode, text + ")");
+    const size_t finding = context.report.Add(id, inode, text + ")");
+    if (fix) context.plan.Add(stage, id, finding, fix({blocks.offset, length}));
     blocks = {blocks.offset + length, blocks.length_bytes - length};
   }
 }

@@ -1,8 +1,10 @@
-// fsck.cofs: the command line of fsck/volume_check.h, with the exit codes of fsck(8).
+// fsck.cofs: the command line of fsck/volume_check.h and volume_repair.h, with the exit
+// codes of fsck(8).
 #include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <string>
@@ -13,11 +15,14 @@
 #include "device/file_device.h"
 #include "fsck/progress_display.h"
 #include "fsck/volume_check.h"
+#include "fsck/volume_repair.h"
 
 namespace cofs {
 namespace {
 
+// Added up.
 constexpr int kExitClean = 0;
+constexpr int kExitCorrected = 1;
 constexpr int kExitUncorrected = 4;
 constexpr int kExitOperational = 8;
 constexpr int kExitUsage = 16;
@@ -31,24 +36,27 @@ volatile sig_atomic_t g_is_cancelled = 0;
 struct Arguments {
   std::string device;
   bool no_change = false, preen = false, automatic = false, yes = false;
-  bool force = false, data = false, json = false, verbose = false;
+  bool force = false, data = false, json = false, verbose = false, list = false;
   std::optional<int> progress_fd;  // -C
 };
 
 void Define(CLI::App& app, Arguments& arguments) {
   app.set_version_flag("-V,--version", "fsck.cofs " COFS_VERSION);
-  app.add_option("device", arguments.device, "block device or image file")->required();
-  app.add_flag("-n", arguments.no_change, "check and change nothing (this is what it does)");
-  app.add_flag("-p", arguments.preen, "as -n today, and say what a repair would have to do");
+  app.add_option("device", arguments.device, "block device or image file");
+  app.add_flag("-n", arguments.no_change, "check and change nothing");
+  app.add_flag("-p", arguments.preen, "repair what is safe to repair without a question");
   app.add_flag("-a", arguments.automatic, "as -p");
-  app.add_flag("-y", arguments.yes, "as -p");
+  app.add_flag("-y", arguments.yes, "repair all that can be repaired");
   app.add_flag("-f", arguments.force, "check even if it looks clean (it always does)");
   app.add_flag("--data", arguments.data, "read every block and verify its checksum");
   app.add_flag("--json", arguments.json, "print the result as one JSON object");
   app.add_flag("-v", arguments.verbose, "also say what each finding means");
+  app.add_flag("--list-findings", arguments.list,
+               "print all that can be found, and who repairs it");
   app.footer("-C[fd]  show progress: a bar on a terminal, or lines to a descriptor\n\n"
-             "Exit codes: 0 clean, 4 errors are left, 8 could not be checked, 16 usage,\n"
-             "32 cancelled.");
+             "Without -n, -p and -y nothing is changed, but on a terminal it asks.\n\n"
+             "Exit code, added up: 0 clean, 1 errors were repaired, 4 errors are left,\n"
+             "8 could not be checked or repaired, 16 usage, 32 cancelled.");
 }
 
 // -C takes its number only when it is attached, which is more than a parser knows.
@@ -80,15 +88,28 @@ int Fail(int exit_code, const std::string& why) {
   return exit_code;
 }
 
-Result<std::unique_ptr<FileDevice>> OpenVolume(const std::string& path) {
+Result<std::unique_ptr<FileDevice>> OpenVolume(const std::string& path, OpenMode mode) {
   FileDevice::Options options;
   options.wait = kLockWait;
-  auto device = FileDevice::Open(path, OpenMode::kReadOnly, options);
+  auto device = FileDevice::Open(path, mode, options);
   if (!device.Is(ErrorCode::kBusy)) return device;
   // Who holds it says more than that it is held.
   const auto use = FindDeviceUse(path);
   if (use.ok() && !use->empty()) return Error(ErrorCode::kBusy, *use);
   return device;
+}
+
+std::string CountOf(uint64_t errors) {
+  return StrCat(errors, errors == 1 ? " error" : " errors");
+}
+
+// Whether -y would do something about what is left.
+bool HasRepairable(const Report& report) {
+  return std::ranges::any_of(report.findings(), [](const Finding& finding) {
+    const FindingKind& kind = KindOf(finding.id);
+    return !finding.repaired && kind.severity == Severity::kError &&
+           kind.policy != RepairPolicy::kNever;
+  });
 }
 
 void Print(const Report& report, const Arguments& arguments) {
@@ -101,11 +122,16 @@ void Print(const Report& report, const Arguments& arguments) {
   }
   if (report.left_out_count() > 0)
     std::printf("%s\n", StrCat("and ", report.left_out_count(), " more").c_str());
+  for (const Loss& loss : report.losses()) std::printf("%s\n", Describe(loss).c_str());
+  if (report.loss_count() > report.losses().size())
+    std::printf("%s\n", StrCat("and ", report.loss_count() - report.losses().size(),
+                               " more losses").c_str());
   const ReportTotals& totals = report.totals;
   std::string line = device + ": ";
+  if (report.repaired_count() > 0)
+    line += StrCat(CountOf(report.repaired_count()), " repaired, ");
   if (report.error_count() > 0)
-    line += StrCat(report.error_count(), report.error_count() == 1 ? " error" : " errors",
-                   ", left as ", report.error_count() == 1 ? "it is" : "they are");
+    line += StrCat(CountOf(report.error_count()), " left");
   else
     line += report.marked_clean ? "clean" : "consistent, was not unmounted cleanly";
   if (totals.inodes > 0)
@@ -114,19 +140,53 @@ void Print(const Report& report, const Arguments& arguments) {
                    totals.used_bytes >> 20, " MiB used");
   if (arguments.data) line += StrCat(", ", totals.verified_bytes >> 20, " MiB verified");
   std::printf("%s\n", line.c_str());
-  const bool wants_repair = arguments.preen || arguments.automatic || arguments.yes;
-  if (wants_repair && report.error_count() > 0)
-    std::printf("%s: this version does not repair; the lines above are what would have "
-                "to be repaired\n", device.c_str());
+  if (HasRepairable(report))
+    std::printf("%s: %s\n", device.c_str(),
+                arguments.preen || arguments.automatic
+                    ? "-p repairs nothing next to what only -y repairs"
+                    : "-y repairs what can be repaired");
 }
 
-int Run(const Arguments& arguments) {
-  const int modes = arguments.no_change + (arguments.preen || arguments.automatic) +
-                    arguments.yes;
-  if (modes > 1) return Fail(kExitUsage, "only one of -n, -p (-a) and -y can be given");
-  const auto device = OpenVolume(arguments.device);
-  if (!device.ok()) return Fail(kExitOperational, device.error().ToString());
+// Whether the person at the terminal wants what was found to be repaired.
+bool AskForRepair(const Report& report) {
+  if (!HasRepairable(report) || ::isatty(STDIN_FILENO) != 1 || ::isatty(STDOUT_FILENO) != 1)
+    return false;
+  std::printf("Repair all that can be repaired? [y/N] ");
+  std::fflush(stdout);
+  const int answer = std::getchar();
+  return answer == 'y' || answer == 'Y';
+}
 
+struct Checked {
+  Report report;
+  std::optional<Error> error;
+};
+
+Result<Checked> CheckOnce(const Arguments& arguments, RepairMode mode,
+                          const CheckOptions& options) {
+  const bool repairs = mode != RepairMode::kNothing;
+  TRY_ASSIGN(const auto device,
+             OpenVolume(arguments.device,
+                        repairs ? OpenMode::kReadWrite : OpenMode::kReadOnly));
+  if (!repairs) {
+    TRY_ASSIGN(Report report, CheckVolume(*device, options));
+    return Checked{std::move(report), std::nullopt};
+  }
+  TRY_ASSIGN(RepairOutcome outcome, RepairVolume(*device, mode, options));
+  return Checked{std::move(outcome.report), std::move(outcome.error)};
+}
+
+int ExitCodeOf(const Checked& checked) {
+  int exit_code = kExitClean;
+  if (checked.report.repaired_count() > 0) exit_code |= kExitCorrected;
+  if (checked.report.error_count() > 0) exit_code |= kExitUncorrected;
+  if (checked.error)
+    exit_code |= checked.error->code() == ErrorCode::kInterrupted ? kExitCancelled
+                                                                  : kExitOperational;
+  return exit_code;
+}
+
+int CheckAndPrint(const Arguments& arguments, RepairMode mode, bool may_ask) {
   std::optional<ProgressDisplay> display;
   if (arguments.progress_fd) {
     const bool is_bar = *arguments.progress_fd == 0;
@@ -139,17 +199,49 @@ int Run(const Arguments& arguments) {
   options.is_cancelled = [] { return g_is_cancelled != 0; };
   if (display)
     options.progress = [&](const CheckProgress& progress) { display->Show(progress); };
-  const auto report = CheckVolume(**device, options);
+  const auto checked = CheckOnce(arguments, mode, options);
   display.reset();
-  if (report.Is(ErrorCode::kInterrupted)) return Fail(kExitCancelled, "cancelled");
-  if (!report.ok()) return Fail(kExitOperational, report.error().ToString());
+  if (checked.Is(ErrorCode::kInterrupted)) return Fail(kExitCancelled, "cancelled");
+  if (!checked.ok()) return Fail(kExitOperational, checked.error().ToString());
 
-  const int exit_code = report->error_count() > 0 ? kExitUncorrected : kExitClean;
+  const Report& report = checked->report;
+  const int exit_code = ExitCodeOf(*checked);
   if (arguments.json)
-    std::fputs(report->ToJson(arguments.device, exit_code).c_str(), stdout);
+    std::fputs(report.ToJson(arguments.device, exit_code).c_str(), stdout);
   else
-    Print(*report, arguments);
+    Print(report, arguments);
+  if (checked->error)
+    return Fail(exit_code, "the repair has not come to its end, run it again: " +
+                               checked->error->ToString());
+  if (may_ask && !arguments.json && AskForRepair(report))
+    return CheckAndPrint(arguments, RepairMode::kAll, /*may_ask=*/false);
   return exit_code;
+}
+
+void PrintCatalogue() {
+  for (size_t i = 0; i < kFindingKindCount; ++i) {
+    const FindingKind& kind = KindOf(static_cast<FindingId>(i));
+    std::printf("%-24s %-6s %-6s %s\n", std::string(kind.id).c_str(),
+                std::string(NameOf(kind.severity)).c_str(),
+                std::string(NameOf(kind.policy)).c_str(),
+                std::string(kind.meaning).c_str());
+  }
+}
+
+int Run(const Arguments& arguments) {
+  if (arguments.list) {
+    PrintCatalogue();
+    return kExitClean;
+  }
+  if (arguments.device.empty()) return Fail(kExitUsage, "which device or image?");
+  const bool preens = arguments.preen || arguments.automatic;
+  if (arguments.no_change + preens + arguments.yes > 1)
+    return Fail(kExitUsage, "only one of -n, -p (-a) and -y can be given");
+  const RepairMode mode = preens          ? RepairMode::kPreen
+                          : arguments.yes ? RepairMode::kAll
+                                          : RepairMode::kNothing;
+  return CheckAndPrint(arguments, mode,
+                       mode == RepairMode::kNothing && !arguments.no_change);
 }
 
 }  // namespace
@@ -164,7 +256,7 @@ int main(int argc, char** argv) {
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
 
-  CLI::App app("Checks a cofs volume; it is not mounted meanwhile and not changed.",
+  CLI::App app("Checks and repairs a cofs volume, which is not mounted meanwhile.",
                "fsck.cofs");
   cofs::Arguments arguments;
   cofs::Define(app, arguments);

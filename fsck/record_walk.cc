@@ -14,6 +14,13 @@ constexpr uint32_t kTypeDirectory = S_IFDIR >> 12;
 constexpr uint32_t kTypeFile = S_IFREG >> 12;
 constexpr uint64_t kStepRecords = 1024;
 
+Fix DeletionOf(std::string_view key) {
+  return [key = std::string(key)](Repairer& repairer) {
+    repairer.records().Delete(key);
+    return OkStatus();
+  };
+}
+
 class RecordWalk {
  public:
   explicit RecordWalk(CheckContext& context)
@@ -24,6 +31,11 @@ class RecordWalk {
  private:
   // What is known of the inode whose records the walk is at. In key order its entries
   // and extents come before the inode record, its attributes after it.
+  // Where a damaged extent begins, and the next one: what lies between is lost.
+  struct Gap {
+    FileOffset begin, end{kFileBytesMax};
+    size_t finding = RepairPlan::kNoFinding;
+  };
   struct Group {
     InodeId inode;
     bool has_record = false;
@@ -37,6 +49,9 @@ class RecordWalk {
     uint64_t extent_bytes = 0;
     FileOffset extents_end;
     FileOffset written_end;
+    std::vector<Gap> gaps;
+    std::string damaged_value;  // of the inode record
+    std::string damage;
     // Names whose cookies are of one hash: duplicates can only be among them.
     uint64_t bucket = 0;
     std::vector<std::string> bucket_names;
@@ -49,17 +64,28 @@ class RecordWalk {
   void VisitInode(std::string_view value);
   void VisitOrphan(const ParsedKey& key, std::string_view value);
   void VisitShared(const ParsedKey& key, std::string_view value);
+  void PlanGaps();
+  void TrimOverlap(const Extent& extent);
+  void Rebuild(FindingId id, std::string text);
+  Fix DeletionOfAll(KeyRange range, std::string what) const;
   void BeginGroup(InodeId inode);
   void EndGroup();
   void CheckGroup();
   void CheckFileGroup();
   void CheckCounter();
+  template <typename Change>
+  Fix InodeEdit(Change change) const {
+    return [inode = group_.inode, change](Repairer& repairer) {
+      return repairer.records().EditInode(inode, change);
+    };
+  }
 
   Report& report_;
   Tables& tables_;
   CheckContext& context_;
   Group group_;
   bool has_counter_ = false;
+  std::optional<std::string> counter_damage_;
   InodeId next_inode_;  // 0: not known
   uint64_t record_count_ = 0;
 };
@@ -93,7 +119,8 @@ Status RecordWalk::WalkTo(Cursor& cursor, std::string_view end) {
     if (key.ok())
       Visit(*key, cursor.value());
     else
-      report_.Add(FindingId::kUnknownRecord, key.error().context());
+      context_.Find(FindingId::kUnknownRecord, {}, key.error().context(),
+                    FixStage::kRecords, DeletionOf(cursor.key()));
     if (++record_count_ % kStepRecords == 0)
       TRY(context_.Step({3, "records", std::min(group_.inode, next_inode_).value(),
                          next_inode_.value()}));
@@ -109,7 +136,7 @@ void RecordWalk::Visit(const ParsedKey& key, std::string_view value) {
       if (next.ok())
         next_inode_ = *next;
       else
-        report_.Add(FindingId::kCounterDamaged, next.error().context());
+        counter_damage_ = next.error().context();
       return;
     }
     case RecordKind::kInode:
@@ -125,9 +152,10 @@ void RecordWalk::Visit(const ParsedKey& key, std::string_view value) {
       BeginGroup(key.inode);
       ++group_.xattr_count;
       if (value.size() > kXattrValueBytesMax)
-        report_.Add(FindingId::kXattrDamaged, key.inode,
-                    StrCat("attribute \"", Printable(key.xattr_name), "\" has ",
-                           value.size(), " bytes"));
+        context_.Find(FindingId::kXattrDamaged, key.inode,
+                      StrCat("attribute \"", Printable(key.xattr_name), "\" has ",
+                             value.size(), " bytes"),
+                      FixStage::kRecords, DeletionOf(XattrKey(key.inode, key.xattr_name)));
       return;
     case RecordKind::kOrphan:
       EndGroup();
@@ -143,8 +171,9 @@ void RecordWalk::VisitDentry(const ParsedKey& key, std::string_view value) {
   ++group_.entry_count;
   const auto dentry = DecodeDentry(value);
   if (!dentry.ok()) {
-    report_.Add(FindingId::kDentryDamaged, key.inode,
-                StrCat("entry at cookie ", key.position, ": ", dentry.error().context()));
+    context_.Find(FindingId::kDentryDamaged, key.inode,
+                  StrCat("entry at cookie ", key.position, ": ", dentry.error().context()),
+                  FixStage::kRecords, DeletionOf(DentryKey(key.inode, key.position)));
     return;
   }
   tables_.links.push_back({dentry->inode, key.inode, key.position, dentry->type});
@@ -152,31 +181,41 @@ void RecordWalk::VisitDentry(const ParsedKey& key, std::string_view value) {
 
   const uint64_t base = CookieBase(context_.superblock.name_hash_key, dentry->name);
   if (key.position - key.position % kCollisionIndexCount != base)
-    report_.Add(FindingId::kEntryCookie, key.inode,
-                StrCat("entry \"", Printable(dentry->name), "\" is at cookie ",
-                       key.position, ", its hash begins at ", base));
+    context_.Find(FindingId::kEntryCookie, key.inode,
+                  StrCat("entry \"", Printable(dentry->name), "\" is at cookie ",
+                         key.position, ", its hash begins at ", base),
+                  FixStage::kRecords, [directory = key.inode, cookie = key.position](
+                                          Repairer& repairer) {
+                    return repairer.MoveEntry(directory, cookie, /*suffixed=*/false);
+                  });
   if (base != group_.bucket) {
     group_.bucket = base;
     group_.bucket_names.clear();
   }
   if (std::ranges::find(group_.bucket_names, dentry->name) != group_.bucket_names.end())
-    report_.Add(FindingId::kEntryDuplicate, key.inode,
-                StrCat("two entries \"", Printable(dentry->name), "\""));
+    context_.Find(FindingId::kEntryDuplicate, key.inode,
+                  StrCat("two entries \"", Printable(dentry->name), "\""),
+                  FixStage::kRecords, [directory = key.inode, cookie = key.position](
+                                          Repairer& repairer) {
+                    return repairer.MoveEntry(directory, cookie, /*suffixed=*/true);
+                  });
   group_.bucket_names.push_back(dentry->name);
 }
 
 void RecordWalk::VisitExtent(const ParsedKey& key, std::string_view value) {
   ++group_.extent_count;
+  if (!group_.gaps.empty() && group_.gaps.back().end.value() == kFileBytesMax)
+    group_.gaps.back().end = FileOffset{key.position};
   const auto extent = DecodeExtent(FileOffset{key.position}, value);
   if (!extent.ok()) {
     group_.has_damaged_extent = true;
-    report_.Add(FindingId::kExtentDamaged, key.inode,
-                StrCat("extent at ", key.position, ": ", extent.error().context()));
+    const size_t finding =
+        report_.Add(FindingId::kExtentDamaged, key.inode,
+                    StrCat("extent at ", key.position, ": ", extent.error().context()));
+    group_.gaps.push_back({FileOffset{key.position}, FileOffset{kFileBytesMax}, finding});
     return;
   }
-  if (extent->file_offset < group_.extents_end)
-    report_.Add(FindingId::kExtentOverlap, key.inode,
-                StrCat("extent at ", key.position, " begins inside the one before it"));
+  if (extent->file_offset < group_.extents_end) TrimOverlap(*extent);
   group_.extents_end = std::max(group_.extents_end, extent->file_end());
   group_.extent_bytes += extent->length_bytes;
   if (!extent->unwritten())
@@ -194,6 +233,42 @@ void RecordWalk::VisitExtent(const ParsedKey& key, std::string_view value) {
       std::max(tables_.longest_extent_bytes, placed.length_bytes);
 }
 
+// How long a damaged extent was, only the count of the file's allocated bytes may tell.
+// What can't be told from a hole is not given out as zeros.
+void RecordWalk::PlanGaps() {
+  const bool is_known = group_.gaps.size() == 1 && group_.has_record &&
+                        !group_.is_damaged &&
+                        group_.record.allocated_bytes > group_.extent_bytes;
+  for (const Gap& gap : group_.gaps) {
+    uint64_t length = gap.end - gap.begin;
+    if (is_known)
+      length = std::min(length, group_.record.allocated_bytes - group_.extent_bytes);
+    context_.plan.Add(FixStage::kRecords, FindingId::kExtentDamaged, gap.finding,
+                      [inode = group_.inode, begin = gap.begin, length](
+                          Repairer& repairer) {
+                        return repairer.PoisonRange(inode, begin, length);
+                      });
+  }
+}
+
+// The one before it stays as it is.
+void RecordWalk::TrimOverlap(const Extent& extent) {
+  const FileOffset end = group_.extents_end;
+  context_.Find(
+      FindingId::kExtentOverlap, group_.inode,
+      StrCat("extent at ", extent.file_offset, " begins inside the one before it"),
+      FixStage::kRecords, [inode = group_.inode, extent, end](Repairer& repairer) -> Status {
+        RecordEditor& records = repairer.records();
+        records.Delete(ExtentKey(inode, extent.file_offset));
+        const Extent rest = Clip(extent, end, extent.file_end());
+        if (rest.length_bytes == 0) return OkStatus();
+        const std::string key = ExtentKey(inode, rest.file_offset);
+        TRY_ASSIGN(const auto taken, records.Get(key));
+        if (!taken) records.Put(key, EncodeExtent(rest));
+        return OkStatus();
+      });
+}
+
 void RecordWalk::VisitInode(std::string_view value) {
   group_.has_record = true;
   auto record = DecodeInode(value);
@@ -201,19 +276,25 @@ void RecordWalk::VisitInode(std::string_view value) {
     group_.record = std::move(*record);
   } else {
     group_.is_damaged = true;
-    report_.Add(FindingId::kInodeDamaged, group_.inode, record.error().context());
+    group_.damaged_value = value;
+    group_.damage = record.error().context();
   }
 }
 
 void RecordWalk::VisitOrphan(const ParsedKey& key, std::string_view value) {
   ++report_.totals.orphans;
   if (!value.empty())
-    report_.Add(FindingId::kOrphanDamaged, key.inode,
-                StrCat("orphan record with ", value.size(), " bytes"));
+    context_.Find(FindingId::kOrphanDamaged, key.inode,
+                  StrCat("orphan record with ", value.size(), " bytes"),
+                  FixStage::kRecords, [inode = key.inode](Repairer& repairer) {
+                    repairer.records().Put(OrphanKey(inode), "");
+                    return OkStatus();
+                  });
   InodeEntry* inode = tables_.Find(key.inode);
   if (inode == nullptr)
-    report_.Add(FindingId::kOrphanDangling, key.inode,
-                "has an orphan record and does not exist");
+    context_.Find(FindingId::kOrphanDangling, key.inode,
+                  "has an orphan record and does not exist", FixStage::kTree,
+                  DeletionOf(OrphanKey(key.inode)));
   else
     inode->is_orphan = true;
 }
@@ -223,8 +304,9 @@ void RecordWalk::VisitShared(const ParsedKey& key, std::string_view value) {
   if (record.ok())
     tables_.shared.push_back({DeviceOffset{key.position}, *record});
   else
-    report_.Add(FindingId::kSharedDamaged, StrCat("shared range at ", key.position, ": ",
-                                                  record.error().context()));
+    context_.Find(FindingId::kSharedDamaged, {},
+                  StrCat("shared range at ", key.position, ": ", record.error().context()),
+                  FixStage::kRecords, DeletionOf(SharedKey(DeviceOffset{key.position})));
 }
 
 void RecordWalk::BeginGroup(InodeId inode) {
@@ -236,12 +318,14 @@ void RecordWalk::BeginGroup(InodeId inode) {
 void RecordWalk::EndGroup() {
   if (group_.inode.value() == 0) return;
   CHECK(tables_.inodes.size() < UINT32_MAX, "more inodes than fsck can count");
+  PlanGaps();
   if (!group_.has_record) {
     group_.is_damaged = true;
-    report_.Add(FindingId::kRecordsWithoutInode, group_.inode,
-                StrCat("does not exist and has ", group_.entry_count, " entries, ",
-                       group_.extent_count, " extents, ", group_.xattr_count,
-                       " attributes"));
+    Rebuild(FindingId::kRecordsWithoutInode,
+            StrCat("does not exist and has ", group_.entry_count, " entries, ",
+                   group_.extent_count, " extents, ", group_.xattr_count, " attributes"));
+  } else if (group_.is_damaged) {
+    Rebuild(FindingId::kInodeDamaged, group_.damage);
   }
   if (!group_.is_damaged) CheckGroup();
 
@@ -259,49 +343,105 @@ void RecordWalk::EndGroup() {
   group_ = Group{};
 }
 
+void RecordWalk::Rebuild(FindingId id, std::string text) {
+  Repairer::InodeTraces traces;
+  traces.value = std::move(group_.damaged_value);
+  traces.entry_count = group_.entry_count;
+  traces.subdirectory_count = group_.subdirectory_count;
+  traces.xattr_count = group_.xattr_count;
+  traces.extent_count = group_.extent_count;
+  traces.extent_bytes = group_.extent_bytes;
+  traces.written_end = group_.written_end;
+  context_.Find(id, group_.inode, std::move(text), FixStage::kRecords,
+                [inode = group_.inode, traces = std::move(traces)](Repairer& repairer) {
+                  return repairer.RebuildInode(inode, traces);
+                });
+}
+
+// Deletes what an inode of its type can't have.
+Fix RecordWalk::DeletionOfAll(KeyRange range, std::string what) const {
+  return [inode = group_.inode, range = std::move(range),
+          what = std::move(what)](Repairer& repairer) {
+    repairer.Lost(inode, "its " + what + " are removed");
+    return repairer.records().DeleteAll(range);
+  };
+}
+
 void RecordWalk::CheckGroup() {
   const InodeRecord& record = group_.record;
   const uint32_t type = record.mode >> 12;
   if (type == kTypeDirectory) {
     if (record.size_bytes != group_.entry_count)
-      report_.Add(FindingId::kEntryCount, group_.inode,
-                  StrCat("size says ", record.size_bytes, " entries, counted ",
-                         group_.entry_count));
+      context_.Find(
+          FindingId::kEntryCount, group_.inode,
+          StrCat("size says ", record.size_bytes, " entries, counted ", group_.entry_count),
+          FixStage::kCounts, InodeEdit([count = group_.entry_count](InodeRecord& changed) {
+            changed.size_bytes = count;
+          }));
   } else if (group_.entry_count > 0) {
-    report_.Add(FindingId::kEntriesOfNoDirectory, group_.inode,
-                StrCat("is no directory and has ", group_.entry_count, " entries"));
+    context_.Find(FindingId::kEntriesOfNoDirectory, group_.inode,
+                  StrCat("is no directory and has ", group_.entry_count, " entries"),
+                  FixStage::kRecords,
+                  DeletionOfAll(DentryKeys(group_.inode), "entries"));
   }
   if (type == kTypeFile)
     CheckFileGroup();
   else if (group_.extent_count > 0)
-    report_.Add(FindingId::kExtentsOfNoFile, group_.inode,
-                StrCat("is no regular file and has ", group_.extent_count, " extents"));
+    context_.Find(FindingId::kExtentsOfNoFile, group_.inode,
+                  StrCat("is no regular file and has ", group_.extent_count, " extents"),
+                  FixStage::kRecords,
+                  DeletionOfAll(ExtentKeys(group_.inode), "extents"));
   if (group_.xattr_count > 0 && (record.flags & kInodeHasXattr) == 0)
-    report_.Add(FindingId::kXattrFlag, group_.inode,
-                StrCat("has ", group_.xattr_count, " attributes, its flag says none"));
+    context_.Find(
+        FindingId::kXattrFlag, group_.inode,
+        StrCat("has ", group_.xattr_count, " attributes, its flag says none"),
+        FixStage::kRecords,
+        InodeEdit([](InodeRecord& changed) { changed.flags |= kInodeHasXattr; }));
 }
 
 void RecordWalk::CheckFileGroup() {
   const InodeRecord& record = group_.record;
   const FileOffset end{RoundUp(record.size_bytes, kBlockBytes)};
   if (group_.written_end > end)
-    report_.Add(FindingId::kExtentBeyondEof, group_.inode,
-                StrCat("written blocks up to ", group_.written_end, ", size is ",
-                       record.size_bytes));
+    context_.Find(FindingId::kExtentBeyondEof, group_.inode,
+                  StrCat("written blocks up to ", group_.written_end, ", size is ",
+                         record.size_bytes),
+                  FixStage::kRecords,
+                  InodeEdit([end_of_data = group_.written_end](InodeRecord& changed) {
+                    changed.size_bytes = end_of_data.value();
+                  }));
   if (!group_.has_damaged_extent && record.allocated_bytes != group_.extent_bytes)
-    report_.Add(FindingId::kAllocatedBytes, group_.inode,
-                StrCat("allocated bytes are ", record.allocated_bytes, ", counted ",
-                       group_.extent_bytes));
+    context_.Find(FindingId::kAllocatedBytes, group_.inode,
+                  StrCat("allocated bytes are ", record.allocated_bytes, ", counted ",
+                         group_.extent_bytes),
+                  FixStage::kCounts,
+                  InodeEdit([bytes = group_.extent_bytes](InodeRecord& changed) {
+                    changed.allocated_bytes = std::min<uint64_t>(
+                        bytes, RoundDown(INT64_MAX, kBlockBytes));
+                  }));
 }
 
 void RecordWalk::CheckCounter() {
-  if (!has_counter_)
-    report_.Add(FindingId::kCounterDamaged, "there is no inode counter");
+  if (!has_counter_) counter_damage_ = "there is no inode counter";
+  const InodeId highest =
+      tables_.inodes.empty() ? kFirstFreeInode : tables_.inodes.back().inode;
+  // Numbers above the highest may have been given out and deleted: some distance.
+  constexpr uint64_t kDistance = 1 << 20;
+  const InodeId next =
+      std::max(InodeId{highest.value() < UINT64_MAX - kDistance ? highest.value() + kDistance
+                                                                : UINT64_MAX},
+               kFirstFreeInode);
+  const Fix fix = [next](Repairer& repairer) {
+    repairer.records().Put(InodeCounterKey(), EncodeInodeCounter(next));
+    return OkStatus();
+  };
+  if (counter_damage_)
+    context_.Find(FindingId::kCounterDamaged, {}, *counter_damage_, FixStage::kRecords, fix);
   if (next_inode_.value() == 0 || tables_.inodes.empty()) return;
-  const InodeId highest = tables_.inodes.back().inode;
   if (highest >= next_inode_)
-    report_.Add(FindingId::kCounterLow, highest,
-                StrCat("is not below the next inode number, ", next_inode_));
+    context_.Find(FindingId::kCounterLow, highest,
+                  StrCat("is not below the next inode number, ", next_inode_),
+                  FixStage::kRecords, fix);
 }
 
 }  // namespace

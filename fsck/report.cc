@@ -7,7 +7,8 @@ namespace cofs {
 namespace {
 
 constexpr FindingKind kKinds[] = {
-#define COFS_X(name, id, severity, meaning) {id, Severity::severity, meaning},
+#define COFS_X(name, id, severity, policy, meaning) \
+  {id, Severity::severity, RepairPolicy::policy, meaning},
     COFS_FINDING_TABLE(COFS_X)
 #undef COFS_X
 };
@@ -32,29 +33,91 @@ std::string Quoted(std::string_view text) {
   return out + '"';
 }
 
-std::string_view NameOf(Severity severity) {
-  return severity == Severity::kError ? "error" : "note";
+// "inode 42 (/a/b): ", nothing for inode 0.
+std::string Subject(InodeId inode, const std::string& path) {
+  if (inode.value() == 0) return "";
+  return StrCat("inode ", inode, path.empty() ? "" : " (" + path + ")", ": ");
 }
 
 }  // namespace
 
+std::string_view NameOf(Severity severity) {
+  return severity == Severity::kError ? "error" : "note";
+}
+
+std::string_view NameOf(RepairPolicy policy) {
+  switch (policy) {
+    case RepairPolicy::kPreen:
+      return "-p -y";
+    case RepairPolicy::kYes:
+      return "-y";
+    case RepairPolicy::kNever:
+      return "-";
+  }
+  return "?";
+}
+
 const FindingKind& KindOf(FindingId id) { return kKinds[static_cast<size_t>(id)]; }
 
 std::string Describe(const Finding& finding) {
-  std::string out;
-  if (finding.inode.value() != 0) {
-    out = StrCat("inode ", finding.inode);
-    if (!finding.path.empty()) out += " (" + finding.path + ")";
-    out += ": ";
-  }
-  return StrCat(out, finding.text, " [", KindOf(finding.id).id, "]");
+  return StrCat(Subject(finding.inode, finding.path), finding.text, " [",
+                KindOf(finding.id).id, "]", finding.repaired ? " repaired" : "");
 }
 
-void Report::Add(FindingId id, InodeId inode, std::string text) {
+std::string Describe(const Loss& loss) {
+  return StrCat("lost: ", Subject(loss.inode, loss.path), loss.text);
+}
+
+size_t Report::Add(FindingId id, InodeId inode, std::string text) {
   ++counts_[static_cast<size_t>(id)];
   ++(KindOf(id).severity == Severity::kError ? error_count_ : note_count_);
-  if (findings_.size() < finding_count_max_)
-    findings_.push_back({id, inode, "", std::move(text)});
+  if (findings_.size() >= finding_count_max_) return SIZE_MAX;
+  findings_.push_back({id, inode, "", std::move(text)});
+  return findings_.size() - 1;
+}
+
+void Report::AddLoss(InodeId inode, std::string text) {
+  ++loss_count_;
+  if (losses_.size() < finding_count_max_) losses_.push_back({inode, "", std::move(text)});
+}
+
+void Report::MarkRepaired(FindingId id, size_t index) {
+  if (index < findings_.size()) findings_[index].repaired = true;
+  ++repaired_counts_[static_cast<size_t>(id)];
+  if (KindOf(id).severity != Severity::kError) return;
+  CHECK(error_count_ > 0, "more errors repaired than found");
+  --error_count_;
+  ++repaired_count_;
+}
+
+void Report::TakeRepaired(const Report& round) {
+  for (size_t i = 0; i < kFindingKindCount; ++i) {
+    const uint64_t count = round.repaired_counts_[i];
+    counts_[i] += count;
+    repaired_counts_[i] += count;
+    (kKinds[i].severity == Severity::kError ? repaired_count_ : note_count_) += count;
+  }
+  for (const Finding& finding : round.findings_)
+    if (finding.repaired && findings_.size() < finding_count_max_)
+      findings_.push_back(finding);
+  loss_count_ += round.loss_count_;
+  for (const Loss& loss : round.losses_)
+    if (losses_.size() < finding_count_max_) losses_.push_back(loss);
+}
+
+void Report::TakeRest(const Report& round) {
+  for (size_t i = 0; i < kFindingKindCount; ++i) {
+    const uint64_t count = round.counts_[i] - round.repaired_counts_[i];
+    counts_[i] += count;
+    (kKinds[i].severity == Severity::kError ? error_count_ : note_count_) += count;
+  }
+  for (const Finding& finding : round.findings_)
+    if (!finding.repaired && findings_.size() < finding_count_max_)
+      findings_.push_back(finding);
+  totals = round.totals;
+  label = round.label;
+  uuid = round.uuid;
+  marked_clean = round.marked_clean;
 }
 
 std::string Report::ToJson(const std::string& device, int exit_code) const {
@@ -65,6 +128,7 @@ std::string Report::ToJson(const std::string& device, int exit_code) const {
       ",\n  \"exit_code\": ", exit_code, ",\n  \"counts\": {");
   const std::pair<const char*, uint64_t> numbers[] = {
       {"errors", error_count_},
+      {"repaired", repaired_count_},
       {"notes", note_count_},
       {"inodes", totals.inodes},
       {"directories", totals.directories},
@@ -89,12 +153,21 @@ std::string Report::ToJson(const std::string& device, int exit_code) const {
   separator = "\n    ";
   for (const Finding& finding : findings_) {
     out += StrCat(separator, "{\"id\": \"", KindOf(finding.id).id, "\", \"severity\": \"",
-                  NameOf(KindOf(finding.id).severity), "\", \"inode\": ", finding.inode,
+                  NameOf(KindOf(finding.id).severity), "\", \"repaired\": ",
+                  finding.repaired ? "true" : "false", ", \"inode\": ", finding.inode,
                   ", \"path\": ", Quoted(finding.path), ", \"text\": ",
                   Quoted(finding.text), "}");
     separator = ",\n    ";
   }
-  return out + (findings_.empty() ? "]\n}\n" : "\n  ]\n}\n");
+  out += StrCat(findings_.empty() ? "]" : "\n  ]", ",\n  \"losses_left_out\": ",
+                loss_count_ - losses_.size(), ",\n  \"losses\": [");
+  separator = "\n    ";
+  for (const Loss& loss : losses_) {
+    out += StrCat(separator, "{\"inode\": ", loss.inode, ", \"path\": ", Quoted(loss.path),
+                  ", \"text\": ", Quoted(loss.text), "}");
+    separator = ",\n    ";
+  }
+  return out + (losses_.empty() ? "]\n}\n" : "\n  ]\n}\n");
 }
 
 }  // namespace cofs

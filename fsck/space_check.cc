@@ -13,6 +13,11 @@ namespace {
 constexpr uint64_t kStepSegments = 4096;
 constexpr DeviceOffset kNowhere{UINT64_MAX};
 
+// Another fix of the same stage, or what every repair does first, has the same effect.
+Fix RidesAlong() {
+  return [](Repairer&) { return OkStatus(); };
+}
+
 // A run of blocks over which nothing changes.
 struct Segment {
   DeviceOffset begin, end;
@@ -43,6 +48,7 @@ class SpaceSweep {
       at = segment.end;
     }
     FlushIssue();
+    PlanShared();
     return std::move(space_);
   }
 
@@ -102,6 +108,17 @@ class SpaceSweep {
     AppendRun(space_.used, range);
     if (segment.owners > unwritten_count_) AppendRun(space_.written, range);
     const bool is_exact = segment.recorded != kReferenceCountMax;
+    const bool is_recorded =
+        segment.recorded != 0 && (!is_exact || segment.recorded == segment.owners);
+    // Owners that say they are alone, of blocks that have more: a reference count that is
+    // right shows that only the flag is missing.
+    if (segment.owners > 1 && unflagged_count_ > 0 && !is_recorded)
+      return ReportCrossLinks(segment);
+    if (segment.owners > 1)
+      AppendShared(range, is_exact ? std::min<uint64_t>(segment.owners, kReferenceCountMax)
+                                   : kReferenceCountMax);
+    else if (!is_exact)
+      AppendShared(range, kReferenceCountMax);
     if (segment.recorded == 0 && segment.owners > 1)
       Issue(FindingId::kSharedMissing, segment);
     else if (segment.recorded != 0 && is_exact && segment.recorded != segment.owners)
@@ -109,22 +126,97 @@ class SpaceSweep {
     if (segment.recorded == 0 || segment.owners < 2) return;
     if (unflagged_count_ > 0)
       ReportOwners(FindingId::kSharedFlag, kPlacedShared, 0, segment,
-                   "does not say that its blocks are shared");
+                   "does not say that its blocks are shared", [](InodeId inode,
+                                                                 const PlacedExtent& extent) {
+                     return FlagEdit(inode, extent.file_offset);
+                   });
     if (unwritten_count_ > 0)
       ReportOwners(FindingId::kSharedUnwritten, kPlacedUnwritten, kPlacedUnwritten, segment,
-                   "is unwritten and shares its blocks");
+                   "is unwritten and shares its blocks",
+                   [](InodeId inode, const PlacedExtent& extent) {
+                     return Deletion(inode, extent.file_offset);  // a hole reads the same
+                   });
+  }
+
+  static Fix FlagEdit(InodeId inode, FileOffset offset) {
+    return [inode, offset](Repairer& repairer) -> Status {
+      const std::string key = ExtentKey(inode, offset);
+      TRY_ASSIGN(const auto value, repairer.records().Get(key));
+      auto extent = DecodeExtent(offset, value.value_or(""));
+      if (!extent.ok()) return OkStatus();
+      extent->flags |= kExtentShared;
+      repairer.records().Put(key, EncodeExtent(*extent));
+      return OkStatus();
+    };
+  }
+  static Fix Deletion(InodeId inode, FileOffset offset) {
+    return [inode, offset](Repairer& repairer) {
+      repairer.records().Delete(ExtentKey(inode, offset));
+      return OkStatus();
+    };
+  }
+
+  // All owners that say they are alone get blocks of their own, except for one when there
+  // is no other.
+  void ReportCrossLinks(const Segment& segment) {
+    const PlacedExtent* stays = nullptr;
+    bool has_flagged = false;
+    for (const uint32_t owner : active_.all()) {
+      const PlacedExtent& extent = extents_[owner];
+      if ((extent.flags & kPlacedReported) != 0) continue;
+      if ((extent.flags & kPlacedShared) != 0) has_flagged = true;
+      if (stays == nullptr || &extent < stays) stays = &extent;
+    }
+    for (const uint32_t owner : active_.all()) {
+      PlacedExtent& extent = extents_[owner];
+      if ((extent.flags & (kPlacedReported | kPlacedShared)) != 0) continue;
+      if (!has_flagged && &extent == stays) continue;
+      extent.flags |= kPlacedReported;
+      const InodeId inode = InodeOf(extent);
+      context_.Find(FindingId::kExtentCrossLinked, inode,
+                    StrCat("extent at ", extent.file_offset, " has ",
+                           segment.end - segment.begin, " bytes at device offset ",
+                           segment.begin, " that also belong to ", OtherOwner(owner)),
+                    FixStage::kSpace,
+                    [inode, offset = extent.file_offset](Repairer& repairer) {
+                      return repairer.CopyExtent(inode, offset);
+                    });
+    }
+  }
+  std::string OtherOwner(uint32_t owner) const {
+    for (const uint32_t other : active_.all())
+      if (other != owner)
+        return StrCat("inode ", InodeOf(extents_[other]), " at ",
+                      extents_[other].file_offset);
+    return "nobody";
+  }
+  InodeId InodeOf(const PlacedExtent& extent) const {
+    return context_.tables.inodes[extent.inode_index].inode;
+  }
+
+  // The shared ranges as they should be.
+  void AppendShared(DeviceRange range, uint64_t count) {
+    if (context_.plan.mode() == RepairMode::kNothing) return;
+    const auto owners = static_cast<uint32_t>(count);
+    if (!right_.empty() && right_.back().record.reference_count == owners &&
+        right_.back().offset + right_.back().record.length_bytes == range.offset)
+      right_.back().record.length_bytes += range.length_bytes;
+    else
+      right_.push_back({range.offset, {range.length_bytes, owners}});
   }
 
   // One finding for each extent over the current place whose `flag` is `value`.
   void ReportOwners(FindingId id, uint8_t flag, uint8_t value, const Segment& segment,
-                    std::string_view what) {
+                    std::string_view what, Fix (*fix)(InodeId, const PlacedExtent&)) {
     for (const uint32_t owner : active_.all()) {
       PlacedExtent& extent = extents_[owner];
       if ((extent.flags & flag) != value || (extent.flags & kPlacedReported) != 0) continue;
       extent.flags |= kPlacedReported;
-      context_.report.Add(id, context_.tables.inodes[extent.inode_index].inode,
-                          StrCat("extent at ", extent.file_offset, " ", what, " (",
-                                 segment.owners, " owners at ", segment.begin, ")"));
+      const InodeId inode = InodeOf(extent);
+      context_.Find(id, inode,
+                    StrCat("extent at ", extent.file_offset, " ", what, " (",
+                           segment.owners, " owners at ", segment.begin, ")"),
+                    FixStage::kSpace, fix(inode, extent));
     }
   }
 
@@ -146,15 +238,28 @@ class SpaceSweep {
     if (issue_.begin == issue_.end) return;
     const std::string where =
         StrCat(issue_.end - issue_.begin, " bytes at device offset ", issue_.begin);
-    if (issue_id_ == FindingId::kSharedMissing)
-      context_.report.Add(issue_id_, issue_inode_,
-                          StrCat(where, " are mapped ", issue_.owners,
-                                 " times without a shared range"));
-    else
-      context_.report.Add(issue_id_, issue_inode_,
-                          StrCat("reference count of ", where, " is ", issue_.recorded,
-                                 ", counted ", issue_.owners));
+    const std::string text =
+        issue_id_ == FindingId::kSharedMissing
+            ? StrCat(where, " are mapped ", issue_.owners, " times without a shared range")
+            : StrCat("reference count of ", where, " is ", issue_.recorded, ", counted ",
+                     issue_.owners);
+    context_.Find(issue_id_, issue_inode_, text, FixStage::kCounts, RidesAlong());
     issue_ = Segment{};
+  }
+
+  // One rewrite of all shared ranges repairs whatever was found wrong with them.
+  void PlanShared() {
+    const Report& report = context_.report;
+    for (const FindingId id :
+         {FindingId::kSharedMissing, FindingId::kSharedCount, FindingId::kSharedOutside,
+          FindingId::kSharedOverlap}) {
+      if (report.count(id) == 0) continue;
+      context_.plan.Add(FixStage::kCounts, id, RepairPlan::kNoFinding,
+                        [ranges = std::move(right_)](Repairer& repairer) {
+                          return repairer.RewriteShared(ranges);
+                        });
+      return;
+    }
   }
 
   CheckContext& context_;
@@ -166,6 +271,7 @@ class SpaceSweep {
   uint64_t unwritten_count_ = 0;  // of the active extents
   uint64_t unflagged_count_ = 0;
   UsedSpace space_;
+  std::vector<SharedRange> right_;
   Segment issue_;
   FindingId issue_id_{};
   InodeId issue_inode_;
@@ -194,10 +300,16 @@ void RemoveMisplacedExtents(CheckContext& context) {
       id = FindingId::kExtentInPool;
       where = "in the metadata pool";
     }
-    context.report.Add(id, context.tables.inodes[extent.inode_index].inode,
-                       StrCat("extent at ", extent.file_offset, " (", extent.length_bytes,
-                              " bytes at device offset ", extent.device_offset, ") is ",
-                              where));
+    const InodeId inode = context.tables.inodes[extent.inode_index].inode;
+    const bool is_unwritten = (extent.flags & kPlacedUnwritten) != 0;
+    context.Find(id, inode,
+                 StrCat("extent at ", extent.file_offset, " (", extent.length_bytes,
+                        " bytes at device offset ", extent.device_offset, ") is ", where),
+                 FixStage::kSpace,
+                 [inode, offset = extent.file_offset,
+                  length = is_unwritten ? 0 : extent.length_bytes](Repairer& repairer) {
+                   return repairer.PoisonRange(inode, offset, length);
+                 });
     return true;
   });
 }
@@ -208,15 +320,17 @@ void RemoveMisplacedShared(CheckContext& context) {
   std::erase_if(context.tables.shared, [&](SharedRange& shared) {
     const DeviceRange range{shared.offset, shared.record.length_bytes};
     if (!IsInDataArea(context, range)) {
-      context.report.Add(FindingId::kSharedOutside,
-                         StrCat("shared range of ", range.length_bytes, " bytes at ",
-                                range.offset, " is outside the volume's data area"));
+      context.Find(FindingId::kSharedOutside, {},
+                   StrCat("shared range of ", range.length_bytes, " bytes at ",
+                          range.offset, " is outside the volume's data area"),
+                   FixStage::kCounts, RidesAlong());
       return true;
     }
     if (range.offset < done) {
-      context.report.Add(FindingId::kSharedOverlap,
-                         StrCat("shared range at ", range.offset,
-                                " begins inside the one before it"));
+      context.Find(FindingId::kSharedOverlap, {},
+                   StrCat("shared range at ", range.offset,
+                          " begins inside the one before it"),
+                   FixStage::kCounts, RidesAlong());
       if (range.end() <= done) return true;
       shared.offset = done;
       shared.record.length_bytes = range.end() - done;
@@ -274,20 +388,35 @@ Result<UsedSpace> CheckSpace(CheckContext& context) {
   return space;
 }
 
+std::unique_ptr<Allocator> FreeSpaceOf(const CheckContext& context,
+                                       const UsedSpace& space) {
+  const uint64_t volume_bytes = context.superblock.volume_bytes;
+  auto allocator = std::make_unique<Allocator>(volume_bytes);
+  for (const DeviceRange& range :
+       Difference({{DeviceOffset{}, volume_bytes}}, AllUsed(context, space))) {
+    const Status released = allocator->Release(range);
+    CHECK(released.ok(), released.error().ToString());
+  }
+  return allocator;
+}
+
 Status CheckAllocatorImage(CheckContext& context, const UsedSpace& space) {
   const Superblock& superblock = context.superblock;
   if (!superblock.clean || superblock.allocator_image.length_bytes == 0) return OkStatus();
-  Report& report = context.report;
+  // Every repair begins with dropping the image: the next mount rebuilds it.
+  auto find = [&](FindingId id, std::string text) {
+    context.Find(id, {}, std::move(text), FixStage::kRecords, RidesAlong());
+  };
   const std::vector<DeviceRange> used = AllUsed(context, space);
   if (Overlaps(used, superblock.allocator_image)) {
-    report.Add(FindingId::kImageOverlaps,
-               StrCat("the allocator image at ", superblock.allocator_image.offset,
-                      " lies in blocks that are in use"));
+    find(FindingId::kImageOverlaps,
+         StrCat("the allocator image at ", superblock.allocator_image.offset,
+                " lies in blocks that are in use"));
     return OkStatus();
   }
   const auto image = ReadImage(context);
   if (!image.ok()) {
-    report.Add(FindingId::kImageDamaged, image.error().ToString());
+    find(FindingId::kImageDamaged, image.error().ToString());
     return OkStatus();
   }
   // The image may call its own blocks free or used.
@@ -304,11 +433,12 @@ Status CheckAllocatorImage(CheckContext& context, const UsedSpace& space) {
   };
   for (const DeviceRange& range : Difference(image_free, unused))
     AddBlockFinding(context, FindingId::kImageFreesUsed, range,
-                    "the allocator image calls blocks in use free");
+                    "the allocator image calls blocks in use free", FixStage::kRecords,
+                    [](DeviceRange) { return RidesAlong(); });
   if (!leaked.empty())
-    report.Add(FindingId::kImageLeaks,
-               StrCat("the allocator image calls ", sum(leaked),
-                      " unused bytes used, the first at ", leaked.front().offset));
+    find(FindingId::kImageLeaks,
+         StrCat("the allocator image calls ", sum(leaked),
+                " unused bytes used, the first at ", leaked.front().offset));
   return OkStatus();
 }
 

@@ -23,78 +23,133 @@ std::string NameOf(const CheckContext& context, const LinkEntry& link) {
   return dentry.ok() ? Printable(dentry->name) : "?";
 }
 
+Fix DeletionOf(const LinkEntry& link) {
+  return [directory = link.parent, cookie = link.cookie](Repairer& repairer) {
+    repairer.records().Delete(DentryKey(directory, cookie));
+    return OkStatus();
+  };
+}
+
+Fix InodeEdit(InodeId inode, std::function<void(InodeRecord&)> change) {
+  return [inode, change = std::move(change)](Repairer& repairer) {
+    return repairer.records().EditInode(inode, change);
+  };
+}
+
+// Puts another type into an entry.
+Fix TypeEdit(const LinkEntry& link, uint8_t type) {
+  return [directory = link.parent, cookie = link.cookie, type](Repairer& repairer) -> Status {
+    const std::string key = DentryKey(directory, cookie);
+    TRY_ASSIGN(const auto value, repairer.records().Get(key));
+    auto dentry = DecodeDentry(value.value_or(""));
+    if (!dentry.ok()) return OkStatus();
+    dentry->type = type;
+    repairer.records().Put(key, EncodeDentry(*dentry));
+    return OkStatus();
+  };
+}
+
 void CheckLink(CheckContext& context, const LinkEntry& link) {
-  Report& report = context.report;
   InodeEntry* child = context.tables.Find(link.child);
   if (child == nullptr) {
-    report.Add(FindingId::kEntryDangling, link.parent,
-               StrCat("entry \"", NameOf(context, link), "\" names inode ", link.child,
-                      ", which does not exist"));
+    context.Find(FindingId::kEntryDangling, link.parent,
+                 StrCat("entry \"", NameOf(context, link), "\" names inode ", link.child,
+                        ", which does not exist"),
+                 FixStage::kTree, DeletionOf(link));
     return;
   }
   if (child->is_damaged) return;
   if (link.child == kRootInode) {
-    report.Add(FindingId::kRootMissing, link.parent,
-               StrCat("entry \"", NameOf(context, link), "\" names the root directory"));
+    context.Find(FindingId::kRootMissing, link.parent,
+                 StrCat("entry \"", NameOf(context, link), "\" names the root directory"),
+                 FixStage::kTree, DeletionOf(link));
     return;
   }
   ++child->counted_links;
   if (link.type != child->type)
-    report.Add(FindingId::kEntryType, link.child,
-               StrCat("its type is ", unsigned{child->type}, ", the entry \"",
-                      NameOf(context, link), "\" in inode ", link.parent, " says ",
-                      unsigned{link.type}));
+    context.Find(FindingId::kEntryType, link.child,
+                 StrCat("its type is ", unsigned{child->type}, ", the entry \"",
+                        NameOf(context, link), "\" in inode ", link.parent, " says ",
+                        unsigned{link.type}),
+                 FixStage::kTree, TypeEdit(link, child->type));
   if (child->type != kTypeDirectory) return;
   if (child->counted_links == 2)
-    report.Add(FindingId::kDirectoryParents, link.child,
-               StrCat("is a directory with a second entry \"", NameOf(context, link),
-                      "\" in inode ", link.parent));
+    context.Find(FindingId::kDirectoryParents, link.child,
+                 StrCat("is a directory with a second entry \"", NameOf(context, link),
+                        "\" in inode ", link.parent),
+                 FixStage::kTree, [inode = link.child](Repairer& repairer) {
+                   return repairer.KeepOneEntry(inode);
+                 });
   if (child->counted_links == 1 && child->parent != link.parent)
-    report.Add(FindingId::kDirectoryParent, link.child,
-               StrCat("its parent is inode ", child->parent, ", its entry is in inode ",
-                      link.parent));
+    context.Find(FindingId::kDirectoryParent, link.child,
+                 StrCat("its parent is inode ", child->parent, ", its entry is in inode ",
+                        link.parent),
+                 FixStage::kTree, [inode = link.child](Repairer& repairer) {
+                   return repairer.KeepOneEntry(inode);
+                 });
 }
 
 void CheckRoot(CheckContext& context) {
   const InodeEntry* root = context.tables.Find(kRootInode);
+  std::string text;
   if (root == nullptr)
-    context.report.Add(FindingId::kRootMissing, "there is no root directory");
+    text = "there is no root directory";
   else if (!root->is_damaged && root->type != kTypeDirectory)
-    context.report.Add(FindingId::kRootMissing, kRootInode, "the root is no directory");
+    text = "the root is no directory";
   else if (!root->is_damaged && root->parent != kRootInode)
-    context.report.Add(FindingId::kRootMissing, kRootInode,
-                       StrCat("the root's parent is inode ", root->parent));
+    text = StrCat("the root's parent is inode ", root->parent);
+  // In the first stage: lost+found of the next one is in it.
+  if (!text.empty())
+    context.Find(FindingId::kRootMissing, root == nullptr ? InodeId{} : kRootInode, text,
+                 FixStage::kRecords,
+                 [](Repairer& repairer) { return repairer.RebuildRoot(); });
+}
+
+Fix ReconnectionOf(InodeId inode) {
+  return [inode](Repairer& repairer) { return repairer.Reconnect(inode); };
 }
 
 void CheckOrphan(CheckContext& context, const InodeEntry& inode) {
   if (inode.link_count > 0 || inode.counted_links > 0)
-    context.report.Add(FindingId::kOrphanLinked, inode.inode,
-                       StrCat("is an orphan with link count ", inode.link_count, " and ",
-                              inode.counted_links, " entries"));
+    context.Find(FindingId::kOrphanLinked, inode.inode,
+                 StrCat("is an orphan with link count ", inode.link_count, " and ",
+                        inode.counted_links, " entries"),
+                 FixStage::kTree,
+                 inode.counted_links == 0 ? ReconnectionOf(inode.inode)
+                                          : Fix([id = inode.inode](Repairer& repairer) {
+                                              repairer.records().Delete(OrphanKey(id));
+                                              return OkStatus();
+                                            }));
   else if (inode.has_entries)
-    context.report.Add(FindingId::kOrphanNotEmpty, inode.inode,
-                       "is a removed directory with entries in it");
+    context.Find(FindingId::kOrphanNotEmpty, inode.inode,
+                 "is a removed directory with entries in it", FixStage::kTree,
+                 ReconnectionOf(inode.inode));
 }
 
 void CheckInode(CheckContext& context, const InodeEntry& inode) {
-  Report& report = context.report;
   if (inode.is_damaged) return;
   if (inode.is_orphan) return CheckOrphan(context, inode);
   if (inode.counted_links == 0 && inode.inode != kRootInode) {
     if (inode.link_count == 0)
-      report.Add(FindingId::kOrphanMissing, inode.inode,
-                 "has no links and no orphan record");
+      context.Find(FindingId::kOrphanMissing, inode.inode,
+                   "has no links and no orphan record", FixStage::kTree,
+                   ReconnectionOf(inode.inode));
     else
-      report.Add(FindingId::kUnreachable, inode.inode,
-                 StrCat("has no entry, its link count is ", inode.link_count));
+      context.Find(FindingId::kUnreachable, inode.inode,
+                   StrCat("has no entry, its link count is ", inode.link_count),
+                   FixStage::kTree, ReconnectionOf(inode.inode));
     return;
   }
   const uint64_t counted = inode.type == kTypeDirectory
                                ? uint64_t{2} + inode.subdirectory_count
                                : inode.counted_links;
   if (inode.link_count != counted)
-    report.Add(FindingId::kLinkCount, inode.inode,
-               StrCat("link count is ", inode.link_count, ", counted ", counted));
+    context.Find(FindingId::kLinkCount, inode.inode,
+                 StrCat("link count is ", inode.link_count, ", counted ", counted),
+                 FixStage::kCounts, InodeEdit(inode.inode, [counted](InodeRecord& changed) {
+                   changed.link_count = static_cast<uint32_t>(
+                       std::min<uint64_t>(counted, kLinkCountMax));
+                 }));
 }
 
 // Follows each directory to its parent until it meets one that is known to lead out (to
@@ -113,8 +168,10 @@ void CheckCycles(CheckContext& context) {
       at = link == nullptr ? nullptr : context.tables.Find(link->parent);
     }
     if (at != nullptr && at->walk_state == kOnPath)
-      context.report.Add(FindingId::kDirectoryCycle, at->inode,
-                         "is a directory inside itself");
+      context.Find(FindingId::kDirectoryCycle, at->inode, "is a directory inside itself",
+                   FixStage::kTree, [inode = at->inode](Repairer& repairer) {
+                     return repairer.CutCycle(inode);
+                   });
     for (InodeEntry* done : path) done->walk_state = kLeadsOut;
   }
 }

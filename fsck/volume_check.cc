@@ -28,8 +28,10 @@ bool Agree(const Superblock& older, const Superblock& newer) {
          older.created_s == newer.created_s && older.incompat == newer.incompat;
 }
 
-// Whether the check can go on with the volume.
-Result<bool> CheckSuperblocks(BlockDevice& device, Report& report) {
+}  // namespace
+
+Result<bool> CheckSuperblocks(BlockDevice& device, Report& report, bool& rewrites) {
+  rewrites = false;
   const std::array<Result<Superblock>, 2> copies{ReadCopy(device, 0), ReadCopy(device, 1)};
   for (const auto& copy : copies)
     if (copy.Is(ErrorCode::kUnsupportedFormat)) return copy.error();
@@ -46,7 +48,7 @@ Result<bool> CheckSuperblocks(BlockDevice& device, Report& report) {
   }
 
   const bool first_is_newest =
-      copies[0].ok() && (!copies[1].ok() || copies[0]->sequence > copies[1]->sequence);
+      copies[0].ok() && (!copies[1].ok() || copies[0]->sequence >= copies[1]->sequence);
   const Superblock& newest = copies[first_is_newest ? 0 : 1].value();
   report.label = newest.label;
   report.uuid = newest.uuid;
@@ -65,6 +67,8 @@ Result<bool> CheckSuperblocks(BlockDevice& device, Report& report) {
     report.Add(FindingId::kSuperblockBehind,
                StrCat("superblock at ", other_place, " is one update behind"));
   }
+  const bool is_one_volume = !other.ok() || other->uuid == newest.uuid;
+  rewrites = is_one_volume && report.error_count() + report.note_count() > 0;
   if ((newest.ro_compat & ~kKnownRoCompat) != 0)
     return Error(ErrorCode::kUnsupportedFormat,
                  StrCat("features 0x", std::hex, newest.ro_compat));
@@ -75,23 +79,30 @@ Result<bool> CheckSuperblocks(BlockDevice& device, Report& report) {
     return false;
   }
   // Copies of two volumes: neither can be trusted to belong to what is behind them.
-  return !other.ok() || other->uuid == newest.uuid;
+  return is_one_volume;
 }
 
-bool IsDamage(const Error& error) {
-  return error.code() == ErrorCode::kCorrupt || error.code() == ErrorCode::kChecksum;
+Result<bool> CheckStoreFiles(CheckContext& context) {
+  TRY(context.Step({2, "store", 0, 1}));
+  const uint64_t before = context.report.error_count();
+  TRY(context.store.VerifyAll([&](const Error& error) {
+    context.report.Add(FindingId::kStoreDamaged, error.ToString());
+  }));
+  TRY(context.Step({2, "store", 1, 1}));
+  // Records of a damaged file are missing or wrong: nothing more can be told from them.
+  return context.report.error_count() == before;
 }
 
-// Passes 3 to 6.
-Status CheckRecords(CheckContext& context) {
+Result<UsedSpace> CheckRecords(CheckContext& context) {
   TRY(WalkRecords(context));
   TRY(CheckTree(context));
-  TRY_ASSIGN(const UsedSpace space, CheckSpace(context));
+  TRY_ASSIGN(UsedSpace space, CheckSpace(context));
   TRY(CheckChecksums(context, space));
   TRY(CheckAllocatorImage(context, space));
-  if (context.options.data) TRY(CheckData(context, space));
-  return OkStatus();
+  return space;
 }
+
+namespace {
 
 // Passes 2 to 6.
 Status CheckStore(BlockDevice& device, const CheckOptions& options, Report& report) {
@@ -100,16 +111,13 @@ Status CheckStore(BlockDevice& device, const CheckOptions& options, Report& repo
   store_options.read_only = true;
   TRY_ASSIGN(const auto store, Store::Open(device, *slots, store_options));
   const Superblock superblock = slots->current();
-  CheckContext context{device, superblock, *store, options, report, {}};
-  TRY(context.Step({2, "store", 0, 1}));
-  const uint64_t before = report.error_count();
-  TRY(store->VerifyAll([&](const Error& error) {
-    report.Add(FindingId::kStoreDamaged, error.ToString());
-  }));
-  TRY(context.Step({2, "store", 1, 1}));
-  // Records of a damaged file are missing or wrong: nothing more can be told from them.
-  if (report.error_count() > before) return OkStatus();
-  const Status checked = CheckRecords(context);
+  RepairPlan plan(RepairMode::kNothing);
+  CheckContext context{device, superblock, *store, options, report, plan, {}};
+  TRY_ASSIGN(const bool can_go_on, CheckStoreFiles(context));
+  if (!can_go_on) return OkStatus();
+  auto space = CheckRecords(context);
+  Status checked = space.ok() ? OkStatus() : Status(space.error());
+  if (checked.ok() && options.data) checked = CheckData(context, *space);
   NameFindings(context);
   return checked;
 }
@@ -118,11 +126,12 @@ Status CheckStore(BlockDevice& device, const CheckOptions& options, Report& repo
 
 Result<Report> CheckVolume(BlockDevice& device, const CheckOptions& options) {
   Report report(options.finding_count_max);
-  TRY_ASSIGN(const bool can_go_on, CheckSuperblocks(device, report));
+  bool rewrites = false;
+  TRY_ASSIGN(const bool can_go_on, CheckSuperblocks(device, report, rewrites));
   if (!can_go_on) return report;
   const Status checked = CheckStore(device, options, report);
   if (checked.ok()) return report;
-  if (!IsDamage(checked.error())) return checked.error();
+  if (!IsStoreDamage(checked.error())) return checked.error();
   report.Add(FindingId::kStoreDamaged, checked.error().ToString());
   return report;
 }

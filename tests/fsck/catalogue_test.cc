@@ -243,6 +243,26 @@ std::vector<Case> SpaceCases() {
        Remove([](TestVolume& v) { return SharedKey(v.Block(0)); })},
       {FindingId::kSharedMissing, "half of it is gone",
        Put([](TestVolume& v) { return SharedKey(v.Block(0)); }, EncodeShared({kB, 2}))},
+      {FindingId::kExtentCrossLinked, "a block of another file",
+       [](TestVolume& v) {
+         v.EditInode(kInodeG, [](InodeRecord& inode) {
+           inode.size_bytes = kB;
+           inode.allocated_bytes = kB;
+         });
+         PutAt(ExtentKey(kInodeG, FileOffset{0}),
+               EncodeExtent({FileOffset{0}, v.Block(2), kB, 0}))(v);
+       }},
+      {FindingId::kExtentCrossLinked, "a preallocated block",
+       [](TestVolume& v) { v.AddUnwritten(kInodeDeep, 100, v.Block(2)); }},
+      {FindingId::kExtentCrossLinked, "a shared block, by one that says it is alone",
+       [](TestVolume& v) {
+         v.EditInode(kInodeG, [](InodeRecord& inode) {
+           inode.size_bytes = kB;
+           inode.allocated_bytes = kB;
+         });
+         PutAt(ExtentKey(kInodeG, FileOffset{0}),
+               EncodeExtent({FileOffset{0}, v.Block(1), kB, 0}))(v);
+       }},
       {FindingId::kSharedCount, "too high",
        Put([](TestVolume& v) { return SharedKey(v.Block(0)); }, EncodeShared({2 * kB, 3}))},
       {FindingId::kSharedCount, "of what nobody has",
@@ -330,6 +350,85 @@ TEST(Catalogue, EachDamageIsFoundAndNothingElse) {
     EXPECT_EQ(report.count(test.id), report.error_count() + report.note_count())
         << All(report);
   }
+}
+
+// What a repair must not change: the files that the damage is not about.
+void ExpectFilesOf(TestVolume& volume, const std::string& f, const std::string& deep,
+                   FindingId id) {
+  const bool is_about_data = id == FindingId::kDataChecksum ||
+                             id == FindingId::kExtentBeyondEof ||
+                             id == FindingId::kRecordsWithoutInode ||
+                             id == FindingId::kInodeDamaged;
+  if (is_about_data) return;
+  const auto f_now = volume.ReadFile(kInodeF);
+  const auto deep_now = volume.ReadFile(kInodeDeep);
+  ASSERT_TRUE(f_now.ok()) << f_now.error().ToString();
+  ASSERT_TRUE(deep_now.ok()) << deep_now.error().ToString();
+  EXPECT_EQ(*f_now, f);
+  EXPECT_EQ(*deep_now, deep);
+}
+
+TEST(Catalogue, EachDamageIsRepairedAndTheSecondRunIsClean) {
+  CheckOptions options;
+  options.data = true;
+  const std::string f = *TestVolume().ReadFile(kInodeF);
+  const std::string deep = *TestVolume().ReadFile(kInodeDeep);
+  for (const Case& test : AllCases()) {
+    const FindingKind& kind = KindOf(test.id);
+    if (kind.policy == RepairPolicy::kNever) continue;
+    SCOPED_TRACE(std::string(kind.id) + ": " + test.what);
+    TestVolume volume;
+    test.damage(volume);
+    const RepairOutcome outcome = volume.Repair(RepairMode::kAll, options);
+    ASSERT_FALSE(outcome.error) << outcome.error->ToString();
+    EXPECT_EQ(outcome.report.error_count(), 0u) << All(outcome.report);
+    EXPECT_GE(outcome.report.repaired_count(), kind.severity == Severity::kError ? 1u : 0u)
+        << All(outcome.report);
+    volume.unreadable.reset();  // a drive puts a spare sector where one was written
+    const Report second = volume.Check(options);
+    EXPECT_EQ(second.error_count() + second.note_count(), 0u)
+        << "first:\n" << All(outcome.report) << "second:\n" << All(second);
+    EXPECT_TRUE(second.marked_clean || kind.severity == Severity::kNote);
+    bool is_write_free = false;
+    const RepairOutcome again = volume.Repair(RepairMode::kAll, options, &is_write_free);
+    EXPECT_EQ(again.report.repaired_count(), 0u);
+    EXPECT_TRUE(is_write_free);
+    ExpectFilesOf(volume, f, deep, test.id);
+  }
+}
+
+TEST(Catalogue, PreeningRepairsWhatIsSafeAndElseNothing) {
+  CheckOptions options;
+  for (const Case& test : AllCases()) {
+    const FindingKind& kind = KindOf(test.id);
+    SCOPED_TRACE(std::string(kind.id) + ": " + test.what);
+    TestVolume volume;
+    test.damage(volume);
+    bool is_write_free = false;
+    const RepairOutcome outcome =
+        volume.Repair(RepairMode::kPreen, options, &is_write_free);
+    ASSERT_FALSE(outcome.error);
+    volume.unreadable.reset();
+    if (kind.policy == RepairPolicy::kPreen) {
+      EXPECT_EQ(outcome.report.error_count(), 0u) << All(outcome.report);
+      const Report second = volume.Check(options);
+      EXPECT_EQ(second.error_count() + second.note_count(), 0u) << All(second);
+    } else {
+      EXPECT_EQ(outcome.report.repaired_count(), 0u) << All(outcome.report);
+      EXPECT_TRUE(is_write_free);
+    }
+  }
+}
+
+TEST(Catalogue, PreeningLeavesRecordsAloneNextToDamage) {
+  TestVolume volume;
+  volume.EditInode(kInodeG, [](InodeRecord& inode) { inode.link_count = 7; });
+  volume.AddEntry(kInodeB, "ghost", InodeId{95}, kFile);
+  bool is_write_free = false;
+  const RepairOutcome outcome = volume.Repair(RepairMode::kPreen, {}, &is_write_free);
+  EXPECT_EQ(outcome.report.repaired_count(), 0u);
+  EXPECT_EQ(outcome.report.error_count(), 2u);
+  EXPECT_TRUE(is_write_free);
 }
 
 TEST(Catalogue, HasADamageForEachEntry) {

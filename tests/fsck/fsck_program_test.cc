@@ -43,19 +43,47 @@ TEST_F(FsckTest, ASoundVolumeGivesZero) {
   }
 }
 
-TEST_F(FsckTest, ErrorsThatAreLeftGiveFourInEveryMode) {
+TEST_F(FsckTest, ErrorsThatAreLeftGiveFour) {
   const std::string image = DamagedImage();
   const std::string line = "inode 22 (/a/b/deep): link count is 3, counted 1 [link-count]";
-  for (const char* mode : {"-n", "-p", "-a", "-y", "-f"}) {
+  // Without a mode it asks on a terminal, and here there is none.
+  for (const char* mode : {"-n", "-f"}) {
     const ProgramResult result = Fsck({mode, image});
     EXPECT_EQ(result.exit_code, 4) << mode;
     EXPECT_NE(result.out.find(line), std::string::npos) << result.out;
     EXPECT_EQ(result.out.find("data-checksum"), std::string::npos);
   }
-  EXPECT_NE(Fsck({"-p", image}).out.find("does not repair"), std::string::npos);
+  EXPECT_NE(Fsck({image}).out.find("-y repairs"), std::string::npos);
   const ProgramResult data = Fsck({"-n", "--data", image});
   EXPECT_EQ(data.exit_code, 4);
   EXPECT_NE(data.out.find("(/f)"), std::string::npos) << data.out;
+}
+
+TEST_F(FsckTest, ARepairGivesOneAndThenZero) {
+  for (const char* mode : {"-p", "-a", "-y"}) {
+    const std::string image = DamagedImage();
+    const ProgramResult result = Fsck({mode, image});
+    EXPECT_EQ(result.exit_code, 1) << mode << result.out << result.err;
+    EXPECT_NE(result.out.find("[link-count] repaired\n"), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("1 error repaired, clean"), std::string::npos) << result.out;
+    EXPECT_EQ(Fsck({mode, image}).exit_code, 0);
+    EXPECT_EQ(Fsck({"-n", image}).exit_code, 0);
+    // What is repaired and what can't be add up.
+    EXPECT_EQ(Fsck({mode, "--data", image}).exit_code, 4);
+    ::unlink(image.c_str());
+  }
+  const std::string image = DamagedImage();
+  EXPECT_EQ(Fsck({"-y", "--data", image}).exit_code, 5);
+}
+
+TEST_F(FsckTest, TheCatalogueCanBePrinted) {
+  const ProgramResult result = Fsck({"--list-findings"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(static_cast<size_t>(std::count(result.out.begin(), result.out.end(), '\n')),
+            kFindingKindCount);
+  EXPECT_NE(result.out.find("unreachable              error  -y     an inode"),
+            std::string::npos)
+      << result.out;
 }
 
 TEST_F(FsckTest, WhatCannotBeCheckedGivesEight) {

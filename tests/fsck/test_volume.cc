@@ -240,17 +240,68 @@ void TestVolume::LeaveImage(const std::function<void(Allocator&)>& change) {
   });
 }
 
+Fault TestVolume::UnreadableBlock() const {
+  Fault fault;
+  fault.matches = [place = unreadable.value()](const FaultPoint& point) {
+    return point.kind == FaultKind::kRead && point.range.offset <= place &&
+           place < point.range.end();
+  };
+  return fault;
+}
+
+RepairOutcome TestVolume::Repair(RepairMode mode, const CheckOptions& options,
+                                 bool* is_write_free) {
+  FaultDevice device(*device_);
+  if (unreadable) device.Add(UnreadableBlock());
+  RepairOutcome outcome = Value(RepairVolume(device, mode, options));
+  if (is_write_free != nullptr)
+    *is_write_free = device.io_count(FaultKind::kWrite) == 0 &&
+                     device.io_count(FaultKind::kWriteZeroes) == 0 &&
+                     device.io_count(FaultKind::kDiscard) == 0;
+  return outcome;
+}
+
+Result<std::string> TestVolume::ReadFile(InodeId inode) {
+  const auto slots = Value(SuperblockSlots::Load(*device_));
+  StoreOptions options;
+  options.read_only = true;
+  const auto store = Value(Store::Open(*device_, *slots, options));
+  TRY_ASSIGN(const auto record_value, store->Get(InodeKey(inode)));
+  TRY_ASSIGN(const InodeRecord record, DecodeInode(record_value.value_or("")));
+  std::string bytes(RoundUp(record.size_bytes, kBlockBytes), '\0');
+  const KeyRange keys = ExtentKeys(inode);
+  const auto cursor = store->NewCursor(keys.first, keys.last);
+  for (cursor->Seek(keys.first); cursor->valid(); cursor->Next()) {
+    TRY_ASSIGN(const ParsedKey key, ParseKey(cursor->key()));
+    TRY_ASSIGN(const Extent extent,
+               DecodeExtent(FileOffset{key.position}, cursor->value()));
+    for (uint64_t at = 0; at < extent.length_bytes && !extent.unwritten();
+         at += kBlockBytes) {
+      const DeviceOffset place = extent.device_offset + at;
+      AlignedBuffer block(kBlockBytes);
+      TRY(device_->Read(place, block.span()));
+      TRY_ASSIGN(const auto sums_value, store->Get(ChecksumKey(place)));
+      TRY_ASSIGN(const ChecksumChunk sums, DecodeChecksums(sums_value.value_or("")));
+      const uint64_t index = place.value() % kChecksumChunkBytes / kBlockBytes;
+      if ((sums.present >> index & 1) == 0)
+        return Error(ErrorCode::kCorrupt, "no checksum");
+      if (sums.crc32c[index] != Crc32c(block.data(), kBlockBytes))
+        return Error(ErrorCode::kChecksum, "block of the file");
+      const uint64_t to = extent.file_offset.value() + at;
+      if (to < bytes.size()) bytes.replace(to, kBlockBytes, block.data(), kBlockBytes);
+    }
+  }
+  TRY(cursor->status());
+  bytes.resize(record.size_bytes);
+  return bytes;
+}
+
 Report TestVolume::Check(const CheckOptions& options) {
   FaultDevice device(*device_);
   // Whatever is wrong with a volume: a check writes nothing.
   for (FaultKind kind : {FaultKind::kWrite, FaultKind::kWriteZeroes, FaultKind::kDiscard})
     device.FailKind(kind);
-  Fault fault;
-  fault.matches = [this](const FaultPoint& point) {
-    return point.kind == FaultKind::kRead && unreadable &&
-           point.range.offset <= *unreadable && *unreadable < point.range.end();
-  };
-  if (unreadable) device.Add(std::move(fault));
+  if (unreadable) device.Add(UnreadableBlock());
   Report report = Value(CheckVolume(device, options));
   CHECK(unreadable || device.failed_count() == 0, "the check wrote to the volume");
   return report;

@@ -21,11 +21,13 @@
 #include <optional>
 #include <string>
 
+#include "device/fault_device.h"
 #include "device/memory_device.h"
 #include "extent_map/records.h"
 #include "extent_map/store/store.h"
 #include "extent_map/superblock.h"
 #include "fsck/volume_check.h"
+#include "fsck/volume_repair.h"
 
 namespace cofs {
 
@@ -71,11 +73,17 @@ class TestVolume {
   void LeaveImage(const std::function<void(class Allocator&)>& change = nullptr);
 
   Report Check(const CheckOptions& options = {});
+  // `is_write_free`, if given, is told whether the device saw no write at all.
+  RepairOutcome Repair(RepairMode mode, const CheckOptions& options = {},
+                       bool* is_write_free = nullptr);
+  // As a program that mounts would read it: checksums are verified. kChecksum, kCorrupt.
+  Result<std::string> ReadFile(InodeId inode);
 
-  // Set: reads of this block fail during Check().
+  // Set: reads of this block fail during Check() and Repair().
   std::optional<DeviceOffset> unreadable;
 
  private:
+  Fault UnreadableBlock() const;
   struct Made;
   static const Made& Base();
   static void Fill(TestVolume& volume);

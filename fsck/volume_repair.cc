@@ -1,0 +1,241 @@
+#include "fsck/volume_repair.h"
+
+#include <algorithm>
+
+#include "base/mutex.h"
+#include "extent_map/superblock.h"
+#include "fsck/check_context.h"
+
+namespace cofs {
+namespace {
+
+// More rounds than any volume needs: a fix that does not do what it says ends here.
+constexpr int kRoundsMax = 100;
+
+// Gives the pool of the store free blocks of the volume, while fixes are carried out.
+class PoolSpace : public PoolSpaceSource {
+ public:
+  // nullptr: nothing can be taken.
+  void Use(Allocator* free_space) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    free_space_ = free_space;
+  }
+  Result<DeviceRange> TakeForPool(uint64_t wanted_bytes, uint64_t minimum_bytes) override
+      EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    for (uint64_t bytes = wanted_bytes; free_space_ != nullptr && bytes >= minimum_bytes;
+         bytes = RoundDown(bytes / 2, minimum_bytes)) {
+      AllocateOptions options;
+      options.length_bytes = bytes;
+      options.run_count_max = 1;
+      const auto runs = free_space_->Allocate(options);
+      if (!runs.ok()) continue;
+      taken_.push_back(runs->front());
+      return runs->front();
+    }
+    return Error(ErrorCode::kNoSpace, "the pool");
+  }
+  void ReturnFromPool(DeviceRange range) override EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    std::erase(taken_, range);
+    if (free_space_ != nullptr)
+      free_space_->Release(range).IgnoreError("the next check counts anew");
+  }
+  // Takes out what the store has been given, and may not have made known yet.
+  void ExcludeTaken(Allocator& free_space) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    for (const DeviceRange& range : taken_)
+      free_space.Take(range).IgnoreError("the store has made it known");
+  }
+
+ private:
+  Mutex mutex_;
+  Allocator* free_space_ GUARDED_BY(mutex_) = nullptr;
+  std::vector<DeviceRange> taken_ GUARDED_BY(mutex_);
+};
+
+class VolumeRepair {
+ public:
+  VolumeRepair(BlockDevice& device, RepairMode mode, const CheckOptions& options)
+      : device_(device), mode_(mode), options_(options), report_(options.finding_count_max) {}
+
+  Result<RepairOutcome> Run() {
+    Status status = RepairSuperblocks();
+    if (status.ok() && slots_ != nullptr) {
+      for (int round = 0; round < kRoundsMax; ++round) {
+        const auto is_done = RunRound(round + 1 == kRoundsMax);
+        if (!is_done.ok()) status = is_done.error();
+        if (!is_done.ok() || *is_done) break;
+      }
+    }
+    if (is_changed_ && status.ok()) status = Finish();
+    space_.Use(nullptr);
+    if (status.ok()) return RepairOutcome{std::move(report_), std::nullopt};
+    if (!is_changed_) return status.error();
+    return RepairOutcome{std::move(report_), std::move(status).error()};
+  }
+
+ private:
+  bool MayRepair(FindingId id) const {
+    const RepairPolicy policy = KindOf(id).policy;
+    return policy == RepairPolicy::kPreen ||
+           (policy == RepairPolicy::kYes && mode_ == RepairMode::kAll);
+  }
+
+  // Loads them when the volume can be gone on with.
+  Status RepairSuperblocks() {
+    Report round(options_.finding_count_max);
+    bool rewrites = false;
+    TRY_ASSIGN(const bool can_go_on, CheckSuperblocks(device_, round, rewrites));
+    if (can_go_on) {
+      TRY_ASSIGN(slots_, SuperblockSlots::Load(device_));
+    }
+    for (size_t i = 0; can_go_on && rewrites && i < round.findings().size(); ++i) {
+      const FindingId id = round.findings()[i].id;
+      if (!MayRepair(id)) continue;
+      TRY(slots_->Update([](Superblock&) {}));
+      is_changed_ = true;
+      round.MarkRepaired(id, i);
+    }
+    report_.TakeRepaired(round);
+    report_.TakeRest(round);
+    return OkStatus();
+  }
+
+  // True: nothing more is to be done.
+  Result<bool> RunRound(bool is_last) {
+    Report round(options_.finding_count_max);
+    const Superblock superblock = slots_->current();
+    round.label = superblock.label;
+    round.uuid = superblock.uuid;
+    round.marked_clean = superblock.clean;
+    RepairPlan plan(is_last ? RepairMode::kNothing : mode_);
+    const auto checked = CheckAndRepair(superblock, round, plan);
+    if (!checked.ok() && !IsStoreDamage(checked.error())) {
+      report_.TakeRepaired(round);
+      return checked.error();
+    }
+    if (!checked.ok()) round.Add(FindingId::kStoreDamaged, checked.error().ToString());
+    const bool is_done = !checked.ok() || !*checked;
+    report_.TakeRepaired(round);
+    if (is_done) report_.TakeRest(round);
+    return is_done;
+  }
+
+  // Whether anything was repaired.
+  Result<bool> CheckAndRepair(const Superblock& superblock, Report& round, RepairPlan& plan) {
+    if (store_ == nullptr) TRY(OpenStore(/*read_only=*/true));
+    CheckContext context{device_, superblock, *store_, options_, round, plan, {}};
+    if (is_read_only_) {
+      TRY_ASSIGN(const bool can_go_on, CheckStoreFiles(context));
+      if (!can_go_on) return false;
+    }
+    auto used = CheckRecords(context);
+    if (used.ok() && options_.data && !plan.has_work()) {
+      const Status data = CheckData(context, *used);
+      if (!data.ok()) used = data.error();
+    }
+    NameFindings(context);
+    if (!used.ok()) return used.error();
+    if (!plan.has_work()) return false;
+    free_space_ = FreeSpaceOf(context, *used);
+    space_.ExcludeTaken(*free_space_);
+    TRY(BeginChanges());
+    Repairer repairer(
+        {device_, superblock, *store_, context.tables, *free_space_, round});
+    space_.Use(free_space_.get());
+    Result<bool> applied = false;
+    for (size_t stage = 0; applied.ok() && !*applied && stage < kFixStageCount; ++stage)
+      applied = Apply(repairer, plan.Stage(stage), round);
+    space_.Use(nullptr);
+    NameLosses(round);
+    return applied;
+  }
+
+  Status OpenStore(bool read_only) {
+    store_.reset();
+    StoreOptions options;
+    options.read_only = is_read_only_ = read_only;
+    TRY_ASSIGN(store_, Store::Open(device_, *slots_, options));
+    return OkStatus();
+  }
+
+  Status BeginChanges() {
+    if (!is_read_only_) return OkStatus();
+    TRY(slots_->Update([](Superblock& superblock) {
+      superblock.clean = false;
+      superblock.allocator_image = {};
+      superblock.allocator_image_crc32c = 0;
+    }));
+    is_changed_ = true;
+    TRY(OpenStore(/*read_only=*/false));
+    store_->StartGrowing(&space_);
+    return OkStatus();
+  }
+
+  // Whether any of it could be done.
+  Result<bool> Apply(Repairer& repairer, const std::vector<RepairPlan::Item>& items,
+                     Report& round) {
+    std::vector<const RepairPlan::Item*> done;
+    Status status = OkStatus();
+    for (const RepairPlan::Item& item : items) {
+      if (options_.is_cancelled && options_.is_cancelled())
+        status = Error(ErrorCode::kInterrupted, "repair");
+      if (status.ok()) status = item.fix(repairer);
+      if (status.ok()) status = repairer.records().EndStep();
+      if (!status.ok()) repairer.records().AbandonStep();
+      // No room for this one; the others may need none.
+      if (status.Is(ErrorCode::kNoSpace)) {
+        status = OkStatus();
+        continue;
+      }
+      // What it was about is there no more: the next check tells.
+      if (status.Is(ErrorCode::kNotFound)) status = OkStatus();
+      if (!status.ok()) break;
+      done.push_back(&item);
+    }
+    // What was done before an error is worth keeping, if it can be written.
+    const Status committed = repairer.records().Commit();
+    if (!status.ok() && !committed.ok()) return status.error();
+    if (!committed.ok()) return committed.error();
+    for (const RepairPlan::Item* item : done)
+      if (item->finding != RepairPlan::kNoFinding) round.MarkRepaired(item->id, item->finding);
+    if (!status.ok()) return status.error();
+    return !done.empty();
+  }
+
+  void NameLosses(Report& round) {
+    for (Loss& loss : round.losses())
+      for (const Finding& finding : round.findings())
+        if (finding.inode == loss.inode && loss.path.empty()) loss.path = finding.path;
+  }
+
+  Status Finish() {
+    if (store_ != nullptr && !is_read_only_) TRY(store_->Close());
+    store_.reset();
+    if (report_.error_count() > 0 || is_read_only_) return OkStatus();
+    TRY(slots_->Update([](Superblock& superblock) { superblock.clean = true; }));
+    report_.marked_clean = true;
+    return OkStatus();
+  }
+
+  BlockDevice& device_;
+  const RepairMode mode_;
+  const CheckOptions& options_;
+  Report report_;
+  std::unique_ptr<SuperblockSlots> slots_;
+  std::unique_ptr<Allocator> free_space_;
+  PoolSpace space_;
+  std::unique_ptr<Store> store_;  // before what it takes space from
+  bool is_read_only_ = true;
+  bool is_changed_ = false;
+};
+
+}  // namespace
+
+Result<RepairOutcome> RepairVolume(BlockDevice& device, RepairMode mode,
+                                   const CheckOptions& options) {
+  return VolumeRepair(device, mode, options).Run();
+}
+
+}  // namespace cofs
