@@ -30,7 +30,7 @@ enum class RepairPolicy { kPreen, kYes, kNever };
     "the superblocks are not those of one volume, at most one update apart")             \
   X(kVolumeTruncated, "volume-truncated", kError, kNever,                                \
     "the device is shorter than the volume on it")                                       \
-  X(kStoreDamaged, "store-damaged", kError, kNever,                                      \
+  X(kStoreDamaged, "store-damaged", kError, kYes,                                        \
     "the journal or a file of the metadata store is damaged")                            \
   X(kUnknownRecord, "unknown-record", kError, kYes,                                      \
     "a record has a key of no known kind")                                               \

@@ -1,58 +1,15 @@
 #include "fsck/volume_repair.h"
 
-#include <algorithm>
-
-#include "base/mutex.h"
 #include "extent_map/superblock.h"
 #include "fsck/check_context.h"
+#include "fsck/pool_space.h"
+#include "fsck/store_salvage.h"
 
 namespace cofs {
 namespace {
 
 // More rounds than any volume needs: a fix that does not do what it says ends here.
 constexpr int kRoundsMax = 100;
-
-// Gives the pool of the store free blocks of the volume, while fixes are carried out.
-class PoolSpace : public PoolSpaceSource {
- public:
-  // nullptr: nothing can be taken.
-  void Use(Allocator* free_space) EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    free_space_ = free_space;
-  }
-  Result<DeviceRange> TakeForPool(uint64_t wanted_bytes, uint64_t minimum_bytes) override
-      EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    for (uint64_t bytes = wanted_bytes; free_space_ != nullptr && bytes >= minimum_bytes;
-         bytes = RoundDown(bytes / 2, minimum_bytes)) {
-      AllocateOptions options;
-      options.length_bytes = bytes;
-      options.run_count_max = 1;
-      const auto runs = free_space_->Allocate(options);
-      if (!runs.ok()) continue;
-      taken_.push_back(runs->front());
-      return runs->front();
-    }
-    return Error(ErrorCode::kNoSpace, "the pool");
-  }
-  void ReturnFromPool(DeviceRange range) override EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    std::erase(taken_, range);
-    if (free_space_ != nullptr)
-      free_space_->Release(range).IgnoreError("the next check counts anew");
-  }
-  // Takes out what the store has been given, and may not have made known yet.
-  void ExcludeTaken(Allocator& free_space) EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    for (const DeviceRange& range : taken_)
-      free_space.Take(range).IgnoreError("the store has made it known");
-  }
-
- private:
-  Mutex mutex_;
-  Allocator* free_space_ GUARDED_BY(mutex_) = nullptr;
-  std::vector<DeviceRange> taken_ GUARDED_BY(mutex_);
-};
 
 class VolumeRepair {
  public:
@@ -71,7 +28,7 @@ class VolumeRepair {
     if (is_changed_ && status.ok()) status = Finish();
     space_.Use(nullptr);
     if (status.ok()) return RepairOutcome{std::move(report_), std::nullopt};
-    if (!is_changed_) return status.error();
+    if (!is_changed_ && report_.error_count() == 0) return status.error();
     return RepairOutcome{std::move(report_), std::move(status).error()};
   }
 
@@ -110,12 +67,24 @@ class VolumeRepair {
     round.uuid = superblock.uuid;
     round.marked_clean = superblock.clean;
     RepairPlan plan(is_last ? RepairMode::kNothing : mode_);
-    const auto checked = CheckAndRepair(superblock, round, plan);
-    if (!checked.ok() && !IsStoreDamage(checked.error())) {
+    auto checked = CheckAndRepair(superblock, round, plan);
+    // Also a device that fails reads has damaged the store, if all is to be repaired.
+    const bool is_unreadable =
+        store_ == nullptr && checked.Is(ErrorCode::kIo) && mode_ == RepairMode::kAll;
+    if (!checked.ok() && !IsStoreDamage(checked.error()) && !is_unreadable) {
       report_.TakeRepaired(round);
       return checked.error();
     }
     if (!checked.ok()) round.Add(FindingId::kStoreDamaged, checked.error().ToString());
+    if (round.count(FindingId::kStoreDamaged) > 0 && mode_ == RepairMode::kAll &&
+        !is_salvaged_) {
+      const Status salvaged = RepairStore(round);
+      if (!salvaged.ok()) {
+        report_.TakeRest(round);
+        return salvaged.error().Within("rebuilding the metadata store");
+      }
+      checked = true;
+    }
     const bool is_done = !checked.ok() || !*checked;
     report_.TakeRepaired(round);
     if (is_done) report_.TakeRest(round);
@@ -152,6 +121,32 @@ class VolumeRepair {
     return applied;
   }
 
+  Status RepairStore(Report& round) {
+    const auto& findings = round.findings();
+    const bool is_open = store_ != nullptr;
+    store_.reset();
+    // Of one record of the journal a copy is damaged: a new segment is all it takes.
+    const bool is_only_a_copy =
+        is_open && !is_mended_ && std::ranges::all_of(findings, [](const Finding& finding) {
+          return finding.text.starts_with("metadata journal: ");
+        });
+    if (is_only_a_copy) {
+      is_mended_ = true;
+      TRY(BeginChanges());
+      TRY(store_->Close());
+      store_.reset();
+    } else {
+      is_salvaged_ = true;
+      TRY(SalvageStore(device_, *slots_, options_, round));
+    }
+    is_read_only_ = true;
+    is_changed_ = is_records_changed_ = true;
+    const uint64_t count = round.count(FindingId::kStoreDamaged);
+    for (size_t i = 0; i < count; ++i)
+      round.MarkRepaired(FindingId::kStoreDamaged, i < findings.size() ? i : SIZE_MAX);
+    return OkStatus();
+  }
+
   Status OpenStore(bool read_only) {
     store_.reset();
     StoreOptions options;
@@ -167,7 +162,7 @@ class VolumeRepair {
       superblock.allocator_image = {};
       superblock.allocator_image_crc32c = 0;
     }));
-    is_changed_ = true;
+    is_changed_ = is_records_changed_ = true;
     TRY(OpenStore(/*read_only=*/false));
     store_->StartGrowing(&space_);
     return OkStatus();
@@ -213,7 +208,7 @@ class VolumeRepair {
   Status Finish() {
     if (store_ != nullptr && !is_read_only_) TRY(store_->Close());
     store_.reset();
-    if (report_.error_count() > 0 || is_read_only_) return OkStatus();
+    if (report_.error_count() > 0 || !is_records_changed_) return OkStatus();
     TRY(slots_->Update([](Superblock& superblock) { superblock.clean = true; }));
     report_.marked_clean = true;
     return OkStatus();
@@ -229,6 +224,9 @@ class VolumeRepair {
   std::unique_ptr<Store> store_;  // before what it takes space from
   bool is_read_only_ = true;
   bool is_changed_ = false;
+  bool is_records_changed_ = false;
+  bool is_mended_ = false;
+  bool is_salvaged_ = false;
 };
 
 }  // namespace

@@ -46,6 +46,8 @@ class TestVolume {
 
   MemoryDevice& device() { return *device_; }
   const MemoryDevice& device() const { return *device_; }
+  // With the same pool and hash key.
+  void ReplaceDevice(std::unique_ptr<MemoryDevice> device) { device_ = std::move(device); }
   DeviceRange pool() const { return pool_; }
   // Device offset of block `index` of the files' data; from kDataBlocks on they are free.
   DeviceOffset Block(uint64_t index) const;
