@@ -1,41 +1,210 @@
 // cofs: the program for mounted volumes. Each sub-command is one file of this folder.
 #include <CLI/CLI.hpp>
+#include <string>
 
 #include "base/log.h"
+#include "cli/copy_command.h"
 #include "cli/map_command.h"
+#include "cli/probe_command.h"
+#include "cli/set_command.h"
 #include "cli/stat_command.h"
+#include "cli/top_command.h"
 #include "cli/trim_command.h"
+
+namespace cofs {
+namespace {
+
+constexpr const char* kPathHelp = "the mount point, or anything in the volume";
+
+// The arguments of all sub-commands; only those of one are filled in.
+struct Arguments {
+  std::string path;
+  bool json = false;
+  uint64_t minimum_bytes = 0;
+  std::vector<std::string> settings;
+  TopOptions top;
+  ProbeOptions probe;
+  std::string scratch;
+  CopyCommandOptions copy;
+  std::vector<std::string> copy_paths;
+  std::string copy_directory, reflink = "auto", progress = "auto";
+  bool archive = false, preserve = false, dereference = false;
+  int exit_code = 0;
+};
+
+void AddStat(CLI::App& app, Arguments& a) {
+  CLI::App* stat = app.add_subcommand("stat", "Counters, space and options of a volume");
+  stat->add_option("PATH", a.path, kPathHelp)->required();
+  stat->add_flag("--json", a.json, "for programs");
+  stat->callback([&a] { a.exit_code = RunStat(a.path, a.json); });
+}
+
+void AddTop(CLI::App& app, Arguments& a) {
+  CLI::App* top = app.add_subcommand("top", "What a volume does, second by second");
+  top->add_option("PATH", a.path, kPathHelp)->required();
+  top->add_option("-n,--count", a.top.count, "so many lines; without it until Ctrl-C");
+  top->add_option("-d,--delay", a.top.interval_s, "seconds between lines (default: 1)")
+      ->check(CLI::Range(0.1, 3600.0));
+  top->callback([&a] { a.exit_code = RunTop(a.path, a.top); });
+}
+
+void AddMap(CLI::App& app, Arguments& a) {
+  CLI::App* map = app.add_subcommand("map", "Where a file lies on the device");
+  map->add_option("FILE", a.path, "a regular file")->required();
+  map->add_flag("--json", a.json, "for programs");
+  map->callback([&a] { a.exit_code = RunMap(a.path, a.json); });
+}
+
+void AddTrim(CLI::App& app, Arguments& a) {
+  CLI::App* trim = app.add_subcommand("trim", "Discards free space on the device");
+  trim->add_option("PATH", a.path, kPathHelp)->required();
+  trim->add_option("--minimum", a.minimum_bytes, "shortest free run to discard, in bytes")
+      ->transform(CLI::AsSizeValue(false));
+  trim->callback([&a] { a.exit_code = RunTrim(a.path, a.minimum_bytes); });
+}
+
+void AddSet(CLI::App& app, Arguments& a) {
+  CLI::App* set = app.add_subcommand("set", "Changes options of a mounted volume (root only)");
+  set->add_option("PATH", a.path, kPathHelp)->required();
+  set->add_option("SETTING", a.settings,
+                  "copy=auto|share|device|buffered, clone=share|device, "
+                  "verify_copy=off|sample|all")
+      ->required();
+  set->callback([&a] { a.exit_code = RunSet(a.path, a.settings); });
+}
+
+// "OFFSET:LENGTH", each a size; nullopt when it is none.
+std::optional<DeviceRange> ParseRange(const std::string& text) {
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos) return std::nullopt;
+  const auto size = [](std::string part) -> std::optional<uint64_t> {
+    try {
+      CLI::AsSizeValue(false)(part);
+      size_t end = 0;
+      const uint64_t value = std::stoull(part, &end);
+      if (end == part.size()) return value;
+    } catch (const std::exception&) {
+    }
+    return std::nullopt;
+  };
+  const auto offset = size(text.substr(0, colon)), length = size(text.substr(colon + 1));
+  if (!offset || !length) return std::nullopt;
+  return DeviceRange{DeviceOffset(*offset), *length};
+}
+
+void AddProbe(CLI::App& app, Arguments& a) {
+  CLI::App* probe = app.add_subcommand(
+      "probe", "Which ways of copying a device, an image or a mounted volume has");
+  probe->footer(
+      "A trial copy proves what a device says it can. It is done in free blocks of a\n"
+      "cofs volume that is not mounted; of a mounted one its daemon has done it. On\n"
+      "anything else nothing is written unless an option allows it; what was there is\n"
+      "put back.");
+  probe->add_option("TARGET", a.path, "a device, an image, or the directory of a mount")
+      ->required();
+  probe->add_flag("--json", a.json, "for programs");
+  probe->add_flag("--write-test", a.probe.write_test,
+                  "a trial copy in the middle of a device that holds nothing known");
+  probe->add_option("--scratch", a.scratch, "OFFSET:LENGTH of a trial copy, in bytes or with "
+                                            "K, M, G; whatever is there is put back");
+  probe->callback([&a] {
+    if (!a.scratch.empty()) {
+      a.probe.scratch = ParseRange(a.scratch);
+      if (!a.probe.scratch)
+        throw CLI::ValidationError("--scratch", "'" + Printable(a.scratch) +
+                                                    "' is not OFFSET:LENGTH");
+    }
+    a.probe.json = a.json;
+    a.exit_code = RunProbe(a.path, a.probe);
+  });
+}
+
+// The positional arguments and the options that stand for several others.
+void FinishCopy(Arguments& a) {
+  CopyCommandOptions& copy = a.copy;
+  copy.sources = a.copy_paths;
+  if (!a.copy_directory.empty()) {
+    copy.destination = a.copy_directory;
+  } else {
+    if (copy.sources.size() < 2)
+      throw CLI::ValidationError("cp", "a destination is needed behind '" +
+                                           Printable(copy.sources.front()) + "'");
+    copy.destination = copy.sources.back();
+    copy.sources.pop_back();
+  }
+  if (a.archive || a.preserve)
+    copy.tree.preserve.mode = copy.tree.preserve.owner = copy.tree.preserve.times = true;
+  if (a.archive)
+    copy.tree.recursive = copy.tree.preserve.xattrs = copy.tree.keep_hard_links = true;
+  copy.tree.follow_links = a.dereference;
+  copy.tree.data.reflink = a.reflink == "always"  ? ReflinkMode::kAlways
+                           : a.reflink == "never" ? ReflinkMode::kNever
+                                                  : ReflinkMode::kAuto;
+  if (copy.tree.data.require_offload && copy.tree.data.reflink == ReflinkMode::kAlways)
+    throw CLI::ValidationError("--require-offload",
+                               "a copy that shares blocks is carried out by no device");
+  copy.progress = a.progress == "always"  ? ProgressMode::kAlways
+                  : a.progress == "never" ? ProgressMode::kNever
+                                          : ProgressMode::kAuto;
+}
+
+void AddCopy(CLI::App& app, Arguments& a) {
+  CLI::App* cp = app.add_subcommand("cp", "Copies files, by the device where it can");
+  cp->footer(
+      "A file that is replaced stays as it is until its copy is complete. Exit codes: 0,\n"
+      "1 for a wrong command line, 2 when something could not be copied, 128 + signal.");
+  cp->add_option("PATH", a.copy_paths, "one source or several, and the destination last")
+      ->required();
+  cp->add_flag("-r,-R,--recursive", a.copy.tree.recursive, "directories with all below them");
+  cp->add_flag("-a,--archive", a.archive,
+               "-r, and keeps mode, owner, times, attributes, ACLs and hard links");
+  cp->add_flag("-p,--preserve", a.preserve, "keeps mode, owner and times");
+  cp->add_flag("-L,--dereference", a.dereference, "follows symbolic links");
+  cp->add_flag("-n,--no-clobber", a.copy.tree.no_clobber, "replaces nothing");
+  cp->add_flag("-u,--update", a.copy.tree.update_only, "replaces only what is older");
+  cp->add_flag("-v,--verbose", a.copy.tree.verbose, "says what is copied");
+  cp->add_option("-t,--target-directory", a.copy_directory, "into this directory")
+      ->check(CLI::ExistingDirectory);
+  cp->add_flag("-T,--no-target-directory", a.copy.destination_is_file,
+               "the destination is never a directory to copy into");
+  cp->add_option("--reflink", a.reflink,
+                 "auto: as the volume is mounted; always: share blocks or fail; never: "
+                 "share none (default: auto)")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  cp->add_flag("--require-offload", a.copy.tree.data.require_offload,
+               "the device copies, or it fails");
+  cp->add_flag("--explain", a.copy.tree.explain, "says for each file how its bytes went");
+  cp->add_flag("--keep-partial", a.copy.tree.keep_partial,
+               "keeps what there is of a new file whose copy fails or is interrupted");
+  cp->add_option("--progress", a.progress,
+                 "a bar on standard error: auto (on a terminal), always, never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  cp->callback([&a] {
+    FinishCopy(a);
+    a.exit_code = RunCopy(a.copy);
+  });
+}
+
+}  // namespace
+}  // namespace cofs
 
 int main(int argc, char** argv) {
   cofs::SetLogProgram("cofs");
-  CLI::App app("Looks at and works on mounted cofs volumes.", "cofs");
+  CLI::App app("Looks at cofs volumes and works on them.", "cofs");
   app.set_version_flag("-V,--version", "cofs " COFS_VERSION);
   app.require_subcommand(1);
-  int exit_code = 0;
-
-  std::string path;
-  bool json = false;
-  CLI::App* stat = app.add_subcommand("stat", "Counters, space and options of a volume");
-  stat->add_option("PATH", path, "the mount point, or anything in the volume")->required();
-  stat->add_flag("--json", json, "for programs");
-  stat->callback([&] { exit_code = cofs::RunStat(path, json); });
-
-  CLI::App* map = app.add_subcommand("map", "Where a file lies on the device");
-  map->add_option("FILE", path, "a regular file")->required();
-  map->add_flag("--json", json, "for programs");
-  map->callback([&] { exit_code = cofs::RunMap(path, json); });
-
-  uint64_t minimum_bytes = 0;
-  CLI::App* trim = app.add_subcommand("trim", "Discards free space on the device");
-  trim->add_option("PATH", path, "the mount point, or anything in the volume")->required();
-  trim->add_option("--minimum", minimum_bytes, "shortest free run to discard, in bytes")
-      ->transform(CLI::AsSizeValue(false));
-  trim->callback([&] { exit_code = cofs::RunTrim(path, minimum_bytes); });
-
+  cofs::Arguments arguments;
+  cofs::AddStat(app, arguments);
+  cofs::AddTop(app, arguments);
+  cofs::AddProbe(app, arguments);
+  cofs::AddCopy(app, arguments);
+  cofs::AddSet(app, arguments);
+  cofs::AddMap(app, arguments);
+  cofs::AddTrim(app, arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 1;
   }
-  return exit_code;
+  return arguments.exit_code;
 }

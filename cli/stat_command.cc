@@ -2,136 +2,106 @@
 
 #include <cstdio>
 #include <ctime>
-#include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "cli/copy_facts.h"
+#include "cli/stats_json.h"
 #include "cli/text_table.h"
 #include "cli/volume_client.h"
 
 namespace cofs {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-// A daemon of another version may lack a fact: it is left out, or 0.
-uint64_t Number(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_number() ? found->get<uint64_t>() : 0;
-}
-std::string Text(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? Printable(found->get<std::string>())
-                                                     : "";
-}
-bool Flag(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_boolean() && found->get<bool>();
-}
-const Json& Part(const Json& object, const char* name) {
-  static const Json kEmpty = Json::object();
-  const auto found = object.find(name);
-  return found != object.end() && found->is_object() ? *found : kEmpty;
-}
+using Json = StatsJson;
 
 std::string State(const Json& stats) {
-  if (!Flag(stats, "read_only")) return "read-write";
-  const std::string reason = Text(stats, "read_only_reason");
+  if (!StatsFlag(stats, "read_only")) return "read-write";
+  const std::string reason = StatsText(stats, "read_only_reason");
   return reason.empty() ? "read-only" : "READ-ONLY after an error: " + reason;
 }
 
 std::string OptionsLine(const Json& options) {
-  std::string line = Flag(options, "read_only") ? "ro" : "rw";
+  std::string line = StatsFlag(options, "read_only") ? "ro" : "rw";
   const auto add = [&line](const std::string& option) { line += "," + option; };
-  if (Flag(options, "sync")) add("sync");
-  if (Flag(options, "discard")) add("discard");
-  add(Text(options, "atime"));
-  add(Flag(options, "writeback_cache") ? "writeback_cache" : "nowriteback_cache");
-  add("copy=" + Text(options, "copy"));
-  add("cache=" + std::to_string(Number(options, "cache_bytes") >> 20) + "M");
-  add("commit=" + std::to_string(Number(options, "commit_interval_s")));
-  add("threads=" + std::to_string(Number(options, "threads")));
+  if (StatsFlag(options, "sync")) add("sync");
+  if (StatsFlag(options, "discard")) add("discard");
+  add(StatsText(options, "atime"));
+  add(StatsFlag(options, "writeback_cache") ? "writeback_cache" : "nowriteback_cache");
+  for (const char* name : {"copy", "clone", "verify_copy"})
+    if (const std::string value = StatsText(options, name); !value.empty())
+      add(std::string(name) + "=" + value);
+  add("cache=" + std::to_string(StatsNumber(options, "cache_bytes") >> 20) + "M");
+  add("commit=" + std::to_string(StatsNumber(options, "commit_interval_s")));
+  add("threads=" + std::to_string(StatsNumber(options, "threads")));
   return line;
 }
 
 std::string CountAndBytes(const Json& object, const char* count, const char* bytes) {
-  return FormatCount(Number(object, count)) + ", " + FormatBytes(Number(object, bytes));
+  return FormatCount(StatsNumber(object, count)) + ", " + FormatBytes(StatsNumber(object, bytes));
 }
 
 void VolumeFacts(const Json& stats, int64_t now_s, FactSheet& sheet) {
-  const Json& volume = Part(stats, "volume");
+  const Json& volume = StatsPart(stats, "volume");
   sheet.Section("Volume");
-  sheet.Fact("device", Text(volume, "device"));
-  sheet.Fact("mounted at", Text(volume, "mounted_at"));
-  const uint64_t since = Number(stats, "mounted_at_s");
+  sheet.Fact("device", StatsText(volume, "device"));
+  sheet.Fact("mounted at", StatsText(volume, "mounted_at"));
+  const uint64_t since = StatsNumber(stats, "mounted_at_s");
   const auto now = static_cast<uint64_t>(now_s);
   sheet.Fact("mounted for", FormatDuration(now > since ? now - since : 0));
   sheet.Fact("state", State(stats));
-  sheet.Fact("uuid", Text(volume, "uuid"));
-  sheet.Fact("label", Text(volume, "label"));
-  sheet.Fact("format version", std::to_string(Number(volume, "format_version")));
-  sheet.Fact("device I/O", Text(volume, "io"));
-  sheet.Fact("options", OptionsLine(Part(stats, "options")));
+  sheet.Fact("uuid", StatsText(volume, "uuid"));
+  sheet.Fact("label", StatsText(volume, "label"));
+  sheet.Fact("format version", std::to_string(StatsNumber(volume, "format_version")));
+  sheet.Fact("device I/O", StatsText(volume, "io"));
+  sheet.Fact("options", OptionsLine(StatsPart(stats, "options")));
 }
 
 void SpaceFacts(const Json& stats, FactSheet& sheet) {
-  const Json& space = Part(stats, "space");
-  const uint64_t whole = Number(space, "volume_bytes");
-  const uint64_t free = Number(space, "free_bytes");
-  const uint64_t pending = Number(space, "pending_bytes");
+  const Json& space = StatsPart(stats, "space");
+  const uint64_t whole = StatsNumber(space, "volume_bytes");
+  const uint64_t free = StatsNumber(space, "free_bytes");
+  const uint64_t pending = StatsNumber(space, "pending_bytes");
   sheet.Section("Space");
   sheet.Fact("size", FormatBytes(whole));
   sheet.Fact("free", FormatBytes(free) + " (" + FormatShare(free, whole) + ")");
   sheet.Fact("free after the next commit", FormatBytes(pending));
-  sheet.Fact("kept for overwrites", FormatBytes(Number(space, "reserve_bytes")));
-  sheet.Fact("largest free run", FormatBytes(Number(space, "largest_run_bytes")));
-  sheet.Fact("free runs", FormatCount(Number(space, "run_count")));
-  const Json& inodes = Part(stats, "inodes");
+  sheet.Fact("kept for overwrites", FormatBytes(StatsNumber(space, "reserve_bytes")));
+  sheet.Fact("largest free run", FormatBytes(StatsNumber(space, "largest_run_bytes")));
+  sheet.Fact("free runs", FormatCount(StatsNumber(space, "run_count")));
+  const Json& inodes = StatsPart(stats, "inodes");
   sheet.Section("Inodes");
-  sheet.Fact("used", FormatCount(Number(inodes, "used")));
-  sheet.Fact("in memory", FormatCount(Number(inodes, "cached")));
-  sheet.Fact("known to the kernel", FormatCount(Number(inodes, "looked_up")));
-  const Json& store = Part(stats, "store");
+  sheet.Fact("used", FormatCount(StatsNumber(inodes, "used")));
+  sheet.Fact("in memory", FormatCount(StatsNumber(inodes, "cached")));
+  sheet.Fact("known to the kernel", FormatCount(StatsNumber(inodes, "looked_up")));
+  const Json& store = StatsPart(stats, "store");
   sheet.Section("Metadata store");
-  sheet.Fact("pool", FormatBytes(Number(store, "pool_bytes")) + ", " +
-                         FormatBytes(Number(store, "pool_free_bytes")) + " of it free");
-  sheet.Fact("kept for compactions", FormatBytes(Number(store, "pool_reserve_bytes")));
-  sheet.Fact("journal", FormatBytes(Number(store, "journal_bytes")));
-  sheet.Fact("table files", FormatCount(Number(store, "table_files")));
-  sheet.Fact("commits", FormatCount(Number(store, "commits")));
+  sheet.Fact("pool", FormatBytes(StatsNumber(store, "pool_bytes")) + ", " +
+                         FormatBytes(StatsNumber(store, "pool_free_bytes")) + " of it free");
+  sheet.Fact("kept for compactions", FormatBytes(StatsNumber(store, "pool_reserve_bytes")));
+  sheet.Fact("journal", FormatBytes(StatsNumber(store, "journal_bytes")));
+  sheet.Fact("table files", FormatCount(StatsNumber(store, "table_files")));
+  sheet.Fact("commits", FormatCount(StatsNumber(store, "commits")));
 }
 
 void ActivityFacts(const Json& stats, FactSheet& sheet) {
-  const Json& io = Part(stats, "io");
+  const Json& io = StatsPart(stats, "io");
   sheet.Section("Since the mount");
   sheet.Fact("reads", CountAndBytes(io, "reads", "read_bytes"));
   sheet.Fact("writes", CountAndBytes(io, "writes", "written_bytes"));
-  sheet.Fact("created, removed", FormatCount(Number(io, "created")) + ", " +
-                                     FormatCount(Number(io, "removed")));
-  sheet.Fact("checksum errors", FormatCount(Number(io, "checksum_errors")));
-  sheet.Fact("I/O errors", FormatCount(Number(io, "io_errors")));
-  const Json& copy = Part(stats, "copy");
-  sheet.Section("Copies");
-  sheet.Fact("copies", CountAndBytes(copy, "copies", "copied_bytes"));
-  sheet.Fact("clones", CountAndBytes(copy, "clones", "cloned_bytes"));
-  sheet.Fact("fallbacks", FormatCount(Number(copy, "fallbacks")));
-  if (const auto ways = copy.find("ways"); ways != copy.end() && ways->is_array()) {
-    for (const Json& way : *ways) {
-      if (!way.is_object() || Number(way, "commands") == 0) continue;
-      sheet.Fact("by " + Text(way, "way"),
-                 FormatBytes(Number(way, "bytes")) + " in " +
-                     FormatCount(Number(way, "commands")) + " commands");
-    }
-  }
+  sheet.Fact("created, removed", FormatCount(StatsNumber(io, "created")) + ", " +
+                                     FormatCount(StatsNumber(io, "removed")));
+  sheet.Fact("checksum errors", FormatCount(StatsNumber(io, "checksum_errors")));
+  sheet.Fact("I/O errors", FormatCount(StatsNumber(io, "io_errors")));
 }
 
 void FuseFacts(const Json& stats, FactSheet& sheet) {
-  const Json& fuse = Part(stats, "fuse");
+  const Json& fuse = StatsPart(stats, "fuse");
   sheet.Section("FUSE");
-  sheet.Fact("cofs", Text(stats, "version"));
-  sheet.Fact("daemon", "process " + std::to_string(Number(stats, "pid")));
-  sheet.Fact("libfuse", Text(fuse, "libfuse"));
-  sheet.Fact("kernel protocol", Text(fuse, "kernel_protocol"));
-  sheet.Fact("largest request", FormatBytes(Number(fuse, "write_bytes_max")));
+  sheet.Fact("cofs", StatsText(stats, "version"));
+  sheet.Fact("daemon", "process " + std::to_string(StatsNumber(stats, "pid")));
+  sheet.Fact("libfuse", StatsText(fuse, "libfuse"));
+  sheet.Fact("kernel protocol", StatsText(fuse, "kernel_protocol"));
+  sheet.Fact("largest request", FormatBytes(StatsNumber(fuse, "write_bytes_max")));
   std::string line;
   if (const auto features = fuse.find("features");
       features != fuse.end() && features->is_array()) {
@@ -159,6 +129,7 @@ Result<std::string> RenderStats(std::string_view json_text, int64_t now_s) {
   VolumeFacts(stats, now_s, sheet);
   SpaceFacts(stats, sheet);
   ActivityFacts(stats, sheet);
+  CopyFacts(stats, sheet);
   FuseFacts(stats, sheet);
   return sheet.Render();
 }

@@ -73,6 +73,16 @@ Status VolumeClient::Map(const std::function<bool(const cofs_map_extent&)>& visi
   }
 }
 
+Status VolumeClient::Set(const std::string& options) const {
+  cofs_ioc_set set{};
+  if (options.size() > sizeof(set.options))
+    return Error(ErrorCode::kInvalidArgument, "the options are too long");
+  set.length = static_cast<__u32>(options.size());
+  options.copy(set.options, sizeof(set.options));
+  if (::ioctl(fd_.get(), COFS_IOC_SET, &set) != 0) return Failed(errno);
+  return OkStatus();
+}
+
 Result<uint64_t> VolumeClient::Trim(uint64_t begin, uint64_t length_bytes,
                                     uint64_t minimum_bytes) const {
   fstrim_range range{begin, length_bytes, minimum_bytes};

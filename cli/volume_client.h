@@ -23,6 +23,9 @@ class VolumeClient {
   // Calls `visit` for each extent of the file in order, until it answers false. Writes
   // the file's dirty pages back first.
   Status Map(const std::function<bool(const cofs_map_extent&)>& visit) const;
+  // Options of the live mount, "copy=device,verify_copy=all". kInvalidArgument for what
+  // the daemon does not know.
+  Status Set(const std::string& options) const;
   // Discards free space; the number of bytes.
   Result<uint64_t> Trim(uint64_t begin, uint64_t length_bytes, uint64_t minimum_bytes) const;
 

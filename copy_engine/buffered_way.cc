@@ -1,6 +1,7 @@
 #include "copy_engine/buffered_way.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "base/check.h"
@@ -52,6 +53,7 @@ class BufferedWay::Pipeline {
     uint64_t chunk = 0;
     CopyPiece piece{};  // the part of the request that the chunk is
     IoOp op{};
+    std::chrono::steady_clock::time_point begun_at{};
   };
 
   bool HasFailedBefore(uint64_t chunk) const { return error_ && failed_chunk_ < chunk; }
@@ -68,6 +70,7 @@ class BufferedWay::Pipeline {
       Slot& slot = slots_[slot_index];
       slot.chunk = next_chunk_++;
       slot.piece = TakeChunk();
+      slot.begun_at = std::chrono::steady_clock::now();
       slot.op = {.kind = IoKind::kRead,
                  .offset = slot.piece.source,
                  .data = slot.memory,
@@ -103,6 +106,8 @@ class BufferedWay::Pipeline {
       queue_.Submit(&slot.op);
       return;
     }
+    if (task_.latency != nullptr)
+      task_.latency->Add(std::chrono::steady_clock::now() - slot.begun_at);
     free_slots_.push_back(slot_index);
   }
 

@@ -4,7 +4,9 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <limits>
 #include <random>
 
 #include "base/aligned_buffer.h"
@@ -95,37 +97,68 @@ Status Run(const Trial& trial, CopyWay& way, BlockDevice& device) {
   return OkStatus();
 }
 
+constexpr std::chrono::microseconds kMeasureBudget{20'000};
+constexpr int kMeasureCountMax = 5;
+
+// The shortest of a few runs of `once`, in microseconds.
+template <typename Once>
+Result<double> ShortestRun(Once once) {
+  using Clock = std::chrono::steady_clock;
+  const auto first = Clock::now();
+  double shortest_us = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < kMeasureCountMax; ++i) {
+    const auto begin = Clock::now();
+    TRY(once());
+    const auto end = Clock::now();
+    shortest_us = std::min(
+        shortest_us, std::chrono::duration<double, std::micro>(end - begin).count());
+    if (end - first >= kMeasureBudget) break;
+  }
+  return shortest_us;
+}
+
+Status CopyOnce(CopyWay& way, CopyPiece piece) {
+  const std::function<bool()> not_interrupted;
+  const std::function<Status(DeviceOffset, std::span<const char>)> not_checked;
+  const CopyOutcome outcome = way.Run({.pieces = {&piece, 1},
+                                       .depth = 4,
+                                       .interrupted = not_interrupted,
+                                       .check_source = not_checked});
+  if (outcome.error) return *outcome.error;
+  if (outcome.stop != CopyStop::kDone)
+    return Error(ErrorCode::kIo, "a copy to be measured ended early");
+  return OkStatus();
+}
+
 class Finder {
  public:
-  Finder(BlockDevice& device, std::optional<DeviceRange> scratch)
-      : device_(device), scratch_(scratch) {}
+  Finder(BlockDevice& device, LazyScratch& scratch, std::span<const CopyWayId> known)
+      : device_(device), scratch_(scratch), known_(known) {}
 
   // Whether it was taken. `open` gives a Result of a pointer to a way that has
   // description().
   template <typename Open>
   bool Offer(CopyWayId id, Open open) {
+    if (IsKnown(id)) return true;
     WayFinding finding;
     finding.way = id;
     auto way = open();
     if (!way.ok()) {
-      finding.reason = way.error().ToString();
+      finding.reason = way.Is(ErrorCode::kNotSupported) ? way.error().context()
+                                                        : way.error().ToString();
       return Note(std::move(finding), nullptr);
     }
     finding.description = (*way)->description();
     finding.limits = (*way)->limits();
-    finding.state = WayFinding::State::kFound;
-    if (scratch_) {
-      const Status tried = TryWay(**way, device_, *scratch_);
-      finding.state =
-          tried.ok() ? WayFinding::State::kProved : WayFinding::State::kFailed;
-      if (!tried.ok()) finding.reason = tried.error().ToString();
-    }
+    ProveWay(**way, device_, scratch_, finding);
     return Note(std::move(finding), *std::move(way));
   }
 
   void Absent(CopyWayId id, std::string reason) {
+    if (IsKnown(id)) return;
     WayFinding finding;
     finding.way = id;
+    finding.is_for_good = true;
     finding.reason = std::move(reason);
     Note(std::move(finding), nullptr);
   }
@@ -149,8 +182,13 @@ class Finder {
     return taken;
   }
 
+  bool IsKnown(CopyWayId id) const {
+    return std::find(known_.begin(), known_.end(), id) != known_.end();
+  }
+
   BlockDevice& device_;
-  const std::optional<DeviceRange> scratch_;
+  LazyScratch& scratch_;
+  const std::span<const CopyWayId> known_;
 };
 
 void FindDriveWays(Finder& finder, BlockNumber number) {
@@ -203,10 +241,91 @@ Status TryWay(CopyWay& way, BlockDevice& device, DeviceRange scratch) {
   return whole;
 }
 
+Result<CopyCost> MeasureWay(CopyWay& way, DeviceRange scratch) {
+  const uint64_t half_bytes =
+      RoundDown(std::min(scratch.length_bytes, kProbeScratchBytesMax) / 2, kBlockBytes);
+  CopyPiece large{scratch.offset, scratch.offset + half_bytes, half_bytes};
+  CopyPiece small = large;
+  small.length_bytes = kBlockBytes;
+  TRY_ASSIGN(const double small_us, ShortestRun([&] { return CopyOnce(way, small); }));
+  TRY_ASSIGN(const double large_us, ShortestRun([&] { return CopyOnce(way, large); }));
+  return CostFromMeasurement(small.length_bytes, small_us, half_bytes, large_us);
+}
+
+Result<double> MeasureReadBack(BlockDevice& device, DeviceRange scratch) {
+  const uint64_t bytes = RoundDown(std::min<uint64_t>(scratch.length_bytes / 2, 64 << 10),
+                                   kBlockBytes);
+  AlignedBuffer first(bytes), second(bytes);
+  return ShortestRun([&] {
+    IoOp reads[2] = {{.offset = scratch.offset, .data = first.data(), .length_bytes = bytes},
+                     {.offset = scratch.offset + bytes,
+                      .data = second.data(),
+                      .length_bytes = bytes}};
+    return device.Execute(reads);
+  });
+}
+
+LazyScratch::LazyScratch(std::optional<DeviceRange> range)
+    : is_asked_(true), range_(range) {}
+
+LazyScratch::~LazyScratch() {
+  if (source_ != nullptr && range_) source_->Return(*range_);
+}
+
+std::optional<DeviceRange> LazyScratch::Get() {
+  if (is_asked_ || source_ == nullptr) return range_;
+  is_asked_ = true;
+  const Result<DeviceRange> borrowed = source_->Borrow(kProbeScratchBytesMax);
+  if (borrowed.ok()) {
+    range_ = *borrowed;
+  } else {
+    why_ = borrowed.error().ToString();
+  }
+  return range_;
+}
+
+void LazyScratch::Abandon() {
+  range_.reset();
+  why_ = "a command may still run in the scratch blocks";
+}
+
+void ProveWay(CopyWay& way, BlockDevice& device, LazyScratch& scratch,
+              WayFinding& finding) {
+  finding.state = WayFinding::State::kFound;
+  const std::optional<DeviceRange> range = scratch.Get();
+  if (!range) {
+    finding.reason = "not tried: " + scratch.why();
+    return;
+  }
+  const Status tried = TryWay(way, device, *range);
+  if (!tried.ok()) {
+    finding.state = WayFinding::State::kFailed;
+    finding.reason = tried.error().ToString();
+    if (tried.Is(ErrorCode::kRetry) || tried.Is(ErrorCode::kTimedOut)) scratch.Abandon();
+    return;
+  }
+  finding.state = WayFinding::State::kProved;
+  const Result<CopyCost> cost = MeasureWay(way, *range);
+  if (cost.ok()) {
+    finding.cost = *cost;
+  } else if (cost.Is(ErrorCode::kRetry) || cost.Is(ErrorCode::kTimedOut)) {
+    finding.state = WayFinding::State::kFailed;
+    finding.reason = cost.error().ToString();
+    scratch.Abandon();
+  }
+}
+
 std::vector<std::unique_ptr<CopyWay>> FindWays(BlockDevice& device,
                                                std::optional<DeviceRange> scratch,
                                                std::vector<WayFinding>* findings) {
-  Finder finder(device, scratch);
+  LazyScratch given(scratch);
+  return FindWays(device, given, {}, findings);
+}
+
+std::vector<std::unique_ptr<CopyWay>> FindWays(BlockDevice& device, LazyScratch& scratch,
+                                               std::span<const CopyWayId> known,
+                                               std::vector<WayFinding>* findings) {
+  Finder finder(device, scratch, known);
   const int fd = device.native_fd();
   struct stat info;
   std::string reason;

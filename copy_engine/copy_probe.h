@@ -25,9 +25,12 @@ struct WayFinding {
   };
   CopyWayId way{};
   State state = State::kAbsent;
-  CopyLimits limits;        // kFound, kProved
+  CopyLimits limits;        // kFound, kProved, kFailed
   std::string description;  // "NVMe Copy by io_uring passthrough for nvme0n1"
-  std::string reason;       // kAbsent, kFailed: in words
+  std::string reason;       // why it is not proved, in words
+  // kAbsent, and it stays so: another kind of device.
+  bool is_for_good = false;
+  std::optional<CopyCost> cost{};  // kProved
 };
 std::string_view NameOf(WayFinding::State state);  // "absent", "failed" ...
 
@@ -44,7 +47,47 @@ std::vector<std::unique_ptr<CopyWay>> FindWays(BlockDevice& device,
                                                std::optional<DeviceRange> scratch,
                                                std::vector<WayFinding>* findings);
 
-// The trial by itself: kOk, or how the way failed.
+// The trial by itself: kOk, or how the way failed. kRetry, kTimedOut: a command may still
+// run; the scratch must not be used again.
 Status TryWay(CopyWay& way, BlockDevice& device, DeviceRange scratch);
+
+// What a copy costs by `way`: the fastest of a few small and a few large copies within
+// the scratch, bounded to some 20 ms each unless a single one takes longer. Never called
+// for a way that was not proved.
+Result<CopyCost> MeasureWay(CopyWay& way, DeviceRange scratch);
+// What reading back 64 KiB of source and destination takes, in microseconds.
+Result<double> MeasureReadBack(BlockDevice& device, DeviceRange scratch);
+
+// Scratch that is borrowed when it is first asked for, and given back by the destructor
+// unless something may still run in it.
+class LazyScratch {
+ public:
+  explicit LazyScratch(CopyScratch* source) : source_(source) {}
+  // Scratch of somebody else, who keeps it.
+  explicit LazyScratch(std::optional<DeviceRange> range);
+  ~LazyScratch();
+  LazyScratch(const LazyScratch&) = delete;
+  LazyScratch& operator=(const LazyScratch&) = delete;
+
+  // nullopt: there is none, and why() says why.
+  std::optional<DeviceRange> Get();
+  const std::string& why() const { return why_; }
+  // Never to be used again.
+  void Abandon();
+
+ private:
+  CopyScratch* source_ = nullptr;
+  bool is_asked_ = false;
+  std::optional<DeviceRange> range_;
+  std::string why_ = "no scratch blocks were given";
+};
+
+// As the first one; ways of `known` are left out.
+std::vector<std::unique_ptr<CopyWay>> FindWays(BlockDevice& device, LazyScratch& scratch,
+                                               std::span<const CopyWayId> known,
+                                               std::vector<WayFinding>* findings);
+// Tries a way that is there; `finding` gets state, reason and cost.
+void ProveWay(CopyWay& way, BlockDevice& device, LazyScratch& scratch,
+              WayFinding& finding);
 
 }  // namespace cofs

@@ -29,21 +29,6 @@
 
 namespace cofs {
 
-// What one command of a way may be. Every limit is positive: a way that finds a
-// zero limit on its device (drives report that and then refuse every command) is
-// not created.
-struct CopyLimits {
-  // Sources, destinations and lengths are multiples of it; a power of two. Pieces
-  // are always block-aligned, so it only matters above kBlockBytes.
-  uint64_t alignment_bytes = kBlockBytes;
-  uint64_t segment_bytes_max = UINT64_MAX;  // of one source range
-  uint64_t command_bytes_max = UINT64_MAX;  // of all source ranges of one command
-  uint32_t segments_max = 1;                // source ranges of one command
-  // Below this many bytes a request under CopyPolicy::kAuto is faster through
-  // memory, and the engine does not offer it to this way. From measurement.
-  uint64_t request_bytes_min = 0;
-};
-
 // One call of Run(): the rest of a request that no earlier way has done.
 struct CopyTask {
   // Not empty; block-aligned, inside the device, and free of overlaps: the engine
@@ -57,6 +42,8 @@ struct CopyTask {
   // May be empty. For ways through whose memory the data passes: called for every
   // block of source before it is written. Its error ends the copy (kCopyFailed).
   const std::function<Status(DeviceOffset, std::span<const char>)>& check_source;
+  // May be null. How long each command took, those that failed too.
+  LatencyHistogram* latency = nullptr;
 };
 
 enum class CopyStop : uint8_t {

@@ -47,7 +47,10 @@ CopyOutcome DeviceWay::Run(const CopyTask& task) {
     for (const CopySegment& segment : command.segments)
       sources.push_back({DeviceOffset(segment.source), segment.length_bytes});
     ++outcome.command_count;
-    const Status status = device_.Copy(sources, DeviceOffset(command.destination));
+    const Status status = [&] {
+      const LatencyTimer timer(task.latency);
+      return device_.Copy(sources, DeviceOffset(command.destination));
+    }();
     if (!status.ok()) {
       outcome.stop = CopyStop::kWayFailed;
       outcome.error = status.error();

@@ -108,8 +108,11 @@ CopyOutcome HostFileWay::Run(const CopyTask& task) {
     }
     ++outcome.command_count;
     int error = 0;
-    const uint64_t done =
-        method_ == Method::kClone ? Clone(command, &error) : CopyRange(command, &error);
+    const uint64_t done = [&] {
+      const LatencyTimer timer(task.latency);
+      return method_ == Method::kClone ? Clone(command, &error)
+                                       : CopyRange(command, &error);
+    }();
     progress.Add(command, done);
     if (done == command.length_bytes) continue;
     outcome.stop = CopyStop::kWayFailed;

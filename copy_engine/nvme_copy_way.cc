@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <vector>
 
@@ -17,6 +18,8 @@ namespace {
 
 // More in flight than this does not make a drive faster.
 constexpr unsigned kDepthMax = 64;
+
+using Time = std::chrono::steady_clock::time_point;
 
 // Follows a run of commands: what to send next, what came back.
 class Commands {
@@ -36,7 +39,9 @@ class Commands {
     return &plan_.commands[next_++];
   }
 
-  void End(const CopyCommand& command, int32_t result, uint32_t word0) {
+  void End(const CopyCommand& command, int32_t result, uint32_t word0, Time sent_at) {
+    if (task_.latency != nullptr)
+      task_.latency->Add(std::chrono::steady_clock::now() - sent_at);
     NvmeCopyEnd end = DecodeNvmeEnd(command, result, word0);
     progress_.Add(command, end.completed_bytes);
     if (end.stop == CopyStop::kDone) return;
@@ -84,7 +89,7 @@ class Session {
       while (const auto completion = ring_.Pop()) {
         const auto slot = static_cast<uint32_t>(completion->user_data);
         commands.End(*in_flight_[slot], completion->result,
-                     static_cast<uint32_t>(completion->extra[0]));
+                     static_cast<uint32_t>(completion->extra[0]), sent_at_[slot]);
         free_slots.push_back(slot);
       }
     }
@@ -107,6 +112,7 @@ class Session {
     passed.cdw11 = words.cdw11;
     passed.cdw12 = words.cdw12;
     in_flight_[slot] = &command;
+    sent_at_[slot] = std::chrono::steady_clock::now();
     io_uring_sqe* entry = ring_.NextEntry();
     std::memset(entry, 0, 2 * sizeof(*entry));
     entry->opcode = IORING_OP_URING_CMD;
@@ -119,6 +125,7 @@ class Session {
   Ring ring_;
   AlignedBuffer lists_;
   const CopyCommand* in_flight_[kDepthMax] = {};
+  Time sent_at_[kDepthMax] = {};
 };
 
 CopyLimits SmallestLimits(const std::vector<NvmeNamespace>& namespaces) {
@@ -205,11 +212,12 @@ class IoctlRunner final : public NvmeRunner {
       const NvmeNamespace& target = namespaces_[command->leaf];
       const NvmeCopyWords words = EncodeNvmeCopy(*command, target.facts(), list.span());
       uint32_t word0 = 0;
+      const Time sent_at = std::chrono::steady_clock::now();
       const int result = nvme_io_passthru(
           target.block_fd(), kNvmeCopyOpcode, 0, 0, target.facts().nsid, 0, 0,
           words.cdw10, words.cdw11, words.cdw12, 0, 0, 0, words.list_bytes, list.data(),
           0, nullptr, NVME_DEFAULT_IOCTL_TIMEOUT, &word0);
-      commands.End(*command, result < 0 ? -errno : result, word0);
+      commands.End(*command, result < 0 ? -errno : result, word0, sent_at);
     }
     return commands.TakeOutcome();
   }

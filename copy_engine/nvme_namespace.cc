@@ -170,7 +170,7 @@ NvmeCopyEnd DecodeNvmeEnd(const CopyCommand& command, int32_t result, uint32_t w
 
 Result<NvmeNamespace> NvmeNamespace::Open(const StackLeaf& leaf) {
   if (leaf.drive != DriveKind::kNvme || !leaf.name.starts_with("nvme"))
-    return NoCopy(leaf.name + " is not an NVMe namespace");
+    return NoCopy("not an NVMe namespace");
   NvmeNamespace opened;
   opened.name_ = leaf.name;
   TRY_ASSIGN(opened.block_, OpenDriveNode(leaf));

@@ -1,36 +1,32 @@
 #include "copy_engine/ordered_copy_engine.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
-#include "base/aligned_buffer.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/uuid.h"
 #include "copy_engine/buffered_way.h"
 #include "copy_engine/planner.h"
+#include "copy_engine/read_back.h"
 #include "copy_engine/ways.h"
 
 namespace cofs {
 namespace {
 
 constexpr std::chrono::seconds kFirstPause{1};
+constexpr std::chrono::seconds kFirstFindPause{30};
 constexpr std::chrono::seconds kPauseMax{3600};
-constexpr uint64_t kSampleBytes = 64 << 10;
-constexpr uint64_t kSampleEveryBytes = 64 << 20;
-constexpr uint64_t kProofBytes = 4 << 20;
+
+std::chrono::seconds Pause(std::chrono::seconds first, uint64_t earlier_count) {
+  const auto doublings = static_cast<int>(std::min<uint64_t>(earlier_count, 12));
+  return std::min(first * (int64_t{1} << doublings), kPauseMax);
+}
 
 uint64_t TotalBytes(std::span<const CopyPiece> pieces) {
   uint64_t total_bytes = 0;
   for (const CopyPiece& piece : pieces) total_bytes += piece.length_bytes;
   return total_bytes;
-}
-
-const WayFinding* FindingOf(const std::vector<WayFinding>& findings, CopyWayId way) {
-  const auto found = std::find_if(findings.begin(), findings.end(),
-                                  [way](const auto& f) { return f.way == way; });
-  return found == findings.end() ? nullptr : &*found;
 }
 
 // Drops the first `done_bytes` bytes.
@@ -48,85 +44,156 @@ void SkipBytes(std::vector<CopyPiece>& pieces, uint64_t done_bytes) {
 
 }  // namespace
 
-std::string_view NameOf(CopyWayId way) {
-  switch (way) {
-    case CopyWayId::kNvmeCopy:
-      return "nvme-copy";
-    case CopyWayId::kScsiXcopy:
-      return "scsi-xcopy";
-    case CopyWayId::kHostFile:
-      return "host-file";
-    case CopyWayId::kDevice:
-      return "device";
-    case CopyWayId::kBuffered:
-      return "buffered";
-  }
-  return "unknown";
-}
-
 Result<std::unique_ptr<CopyEngine>> CopyEngine::Create(BlockDevice& device,
                                                        Options options) {
+  const auto find = [&device, scratch = options.scratch](std::span<const CopyWayId> known) {
+    return FindAllWays(device, scratch, known);
+  };
   return std::unique_ptr<CopyEngine>(std::make_unique<OrderedCopyEngine>(
-      device, options, FindAllWays(device, options.scratch)));
+      device, options, find({}), std::chrono::steady_clock::now, find));
 }
 
 OrderedCopyEngine::OrderedCopyEngine(BlockDevice& device, const Options& options,
-                                     FoundWays found, Clock clock)
+                                     FoundWays found, Clock clock, Find find)
     : device_(device),
       options_(options),
       clock_(std::move(clock)),
-      ways_(std::move(found.ways)),
-      findings_(std::move(found.findings)),
+      find_(std::move(find)),
+      buffered_(std::make_shared<BufferedWay>(device, options)),
       random_(RandomU64()) {
-  ways_.push_back(std::make_unique<BufferedWay>(device, options));
   MutexLock lock(mutex_);
-  standings_.resize(ways_.size());
-  standings_.back().is_proved = true;
-  for (size_t i = 0; i < ways_.size(); ++i) {
-    const WayFinding* finding = FindingOf(findings_, ways_[i]->id());
-    if (finding != nullptr && finding->state == WayFinding::State::kProved)
-      standings_[i].is_proved = true;
-  }
+  standings_[static_cast<size_t>(CopyWayId::kBuffered)].is_proved = true;
+  find_again_at_ = clock_() + Pause(kFirstFindPause, 0);
+  Take(std::move(found));
 }
 
 OrderedCopyEngine::~OrderedCopyEngine() = default;
 
+void OrderedCopyEngine::Take(FoundWays found) {
+  for (WayFinding& finding : found.findings) {
+    const auto known =
+        std::find_if(findings_.begin(), findings_.end(),
+                     [&](const WayFinding& f) { return f.way == finding.way; });
+    Standing& standing = standings_[static_cast<size_t>(finding.way)];
+    standing.is_proved = finding.state == WayFinding::State::kProved;
+    if (finding.state == WayFinding::State::kFailed) {
+      ++standing.failures_in_all;
+      standing.last_failure = finding.reason;
+    }
+    if (known == findings_.end())
+      findings_.push_back(std::move(finding));
+    else
+      *known = std::move(finding);
+  }
+  for (std::unique_ptr<CopyWay>& way : found.ways) ways_.push_back(std::move(way));
+  if (found.buffered_cost) {
+    buffered_cost_ = found.buffered_cost;
+    read_back_us_ = found.read_back_us;
+  }
+}
+
+void OrderedCopyEngine::FindMoreWays() {
+  if (!find_) return;
+  std::vector<CopyWayId> known;
+  {
+    MutexLock lock(mutex_);
+    if (is_finding_ || clock_() < find_again_at_) return;
+    bool may_come = false;
+    for (const WayFinding& finding : findings_) {
+      const bool is_missing = finding.state == WayFinding::State::kFailed ||
+                              finding.state == WayFinding::State::kAbsent;
+      if (!is_missing || finding.is_for_good) known.push_back(finding.way);
+      may_come |= is_missing && !finding.is_for_good;
+    }
+    if (!may_come) return;
+    is_finding_ = true;
+  }
+  FoundWays found = find_(known);
+  for (const auto& way : found.ways)
+    LogInfo(StrCat("copies by ", NameOf(way->id()), " work now"));
+  MutexLock lock(mutex_);
+  is_finding_ = false;
+  find_again_at_ = clock_() + Pause(kFirstFindPause, ++find_count_);
+  Take(std::move(found));
+}
+
 Result<CopyReport> OrderedCopyEngine::Copy(const CopyRequest& request) {
   TRY(CheckPieces(request.pieces));
+  if (request.policy != CopyPolicy::kBuffered) FindMoreWays();
+  Run run{.request = request,
+          .verify = request.verify.value_or(options_.verify),
+          .rest = {request.pieces.begin(), request.pieces.end()},
+          .report = {},
+          .skipped = {},
+          .failed = {}};
+  Ways ways;
   {
     MutexLock lock(mutex_);
     ++totals_.copy_count;
+    if (request.policy != CopyPolicy::kBuffered) ways = ways_;
   }
-  CopyReport report;
-  std::vector<CopyPiece> rest(request.pieces.begin(), request.pieces.end());
-  std::string why_not_device = "the device has no way of copying";
-  for (size_t i = 0; i < ways_.size() && !rest.empty(); ++i) {
-    const std::string reason = ReasonToSkip(i, request.policy, TotalBytes(rest));
-    if (!reason.empty()) {
-      if (!IsLast(i)) why_not_device = reason;
-      continue;
-    }
-    const CopyTask task{rest, std::max(options_.depth, 1u), request.interrupted,
-                        request.check_source};
-    CopyOutcome outcome = RunWay(i, task);
-    Account(i, outcome, report);
-    SkipBytes(rest, outcome.completed_bytes);
-    switch (outcome.stop) {
-      case CopyStop::kDone:
-        break;
-      case CopyStop::kInterrupted:
-        return report;
-      case CopyStop::kCopyFailed:
-        return std::move(*outcome.error);
-      case CopyStop::kNotApplicable:
-      case CopyStop::kWayFailed:
-        why_not_device = StrCat(NameOf(ways_[i]->id()), ": ", outcome.error->ToString());
-        NoteFallback(*outcome.error, report);
-        break;
+  std::optional<Error> error;
+  for (const std::shared_ptr<CopyWay>& way : ways) {
+    if (run.rest.empty()) break;
+    run.skipped = WhyNotAsked(*way, run);
+    if (run.skipped) continue;
+    if (!Ask(*way, run, &error)) {
+      if (error) return *std::move(error);
+      return std::move(run.report);
     }
   }
-  if (!rest.empty()) return Error(ErrorCode::kNotSupported, std::move(why_not_device));
-  return report;
+  if (run.rest.empty()) return std::move(run.report);
+  if (ways.empty()) run.skipped = {FallbackReason::kNoWay, "the device has no way of copying"};
+  if (request.policy == CopyPolicy::kDevice)
+    return Error(ErrorCode::kNotSupported, run.failed ? run.failed->words : run.skipped->words);
+  // A way that was tried in vain has been noted.
+  if (request.policy == CopyPolicy::kAuto && !run.failed) NoteFallback(*run.skipped, run);
+  if (!Ask(*buffered_, run, &error) && error) return *std::move(error);
+  return std::move(run.report);
+}
+
+bool OrderedCopyEngine::Ask(CopyWay& way, Run& run, std::optional<Error>* error) {
+  LatencyHistogram latency;
+  const CopyTask task{run.rest, std::max(options_.depth, 1u), run.request.interrupted,
+                      run.request.check_source, &latency};
+  CopyOutcome outcome = way.Run(task);
+  const uint64_t task_bytes = TotalBytes(task.pieces);
+  CHECK(outcome.completed_bytes <= task_bytes && IsBlockAligned(outcome.completed_bytes));
+  CHECK(outcome.stop != CopyStop::kDone || outcome.completed_bytes == task_bytes,
+        NameOf(way.id()), " is done with ", outcome.completed_bytes, " of ", task_bytes);
+  const bool needs_error =
+      outcome.stop != CopyStop::kDone && outcome.stop != CopyStop::kInterrupted;
+  CHECK(outcome.error.has_value() == needs_error);
+  bool is_true = true;
+  if (&way != buffered_.get() && outcome.stop != CopyStop::kCopyFailed)
+    is_true = Verify(way, task, outcome, run);
+  Account(way, outcome, latency, run.report);
+  SkipBytes(run.rest, outcome.completed_bytes);
+  switch (outcome.stop) {
+    case CopyStop::kDone:
+      return true;
+    case CopyStop::kInterrupted:
+      return false;
+    case CopyStop::kCopyFailed:
+      if (outcome.error->code() == ErrorCode::kRetry ||
+          outcome.error->code() == ErrorCode::kTimedOut)
+        NoteFallback({FallbackReason::kChangedBelow, outcome.error->ToString()}, run);
+      *error = std::move(outcome.error);
+      return false;
+    case CopyStop::kNotApplicable:
+    case CopyStop::kWayFailed:
+      break;
+  }
+  run.failed = {!is_true                                     ? FallbackReason::kVerifyFailed
+                : outcome.stop == CopyStop::kNotApplicable ? FallbackReason::kNotApplicable
+                                                             : FallbackReason::kCommandFailed,
+                StrCat(NameOf(way.id()), ": ", outcome.error->ToString())};
+  ++run.report.fallback_count;
+  run.report.fallback_reason = outcome.error->ToString();
+  NoteFallback(*run.failed, run);
+  MutexLock lock(mutex_);
+  ++totals_.fallback_count;
+  return true;
 }
 
 CopyTotals OrderedCopyEngine::totals() const {
@@ -134,26 +201,57 @@ CopyTotals OrderedCopyEngine::totals() const {
   return totals_;
 }
 
-std::vector<CopyWayState> OrderedCopyEngine::ways() const {
+const WayFinding* OrderedCopyEngine::FindingOf(CopyWayId id) const {
+  const auto found = std::find_if(findings_.begin(), findings_.end(),
+                                  [id](const auto& f) { return f.way == id; });
+  return found == findings_.end() ? nullptr : &*found;
+}
+
+uint64_t OrderedCopyEngine::RequestBytesMin(const CopyWay& way, CopyVerify verify) const {
+  const WayFinding* finding = FindingOf(way.id());
+  if (finding == nullptr || !finding->cost || !buffered_cost_)
+    return way.limits().request_bytes_min;
+  // Who wants all of it read back has chosen correctness over time.
+  const double verify_us = verify == CopyVerify::kSample ? read_back_us_ : 0;
+  return std::max(way.limits().request_bytes_min,
+                  DeviceCopyBytesMin(*finding->cost, *buffered_cost_, verify_us));
+}
+
+std::vector<CopyWayState> OrderedCopyEngine::ways(CopyVerify verify) const {
   const auto now = clock_();
   std::vector<CopyWayState> states;
   MutexLock lock(mutex_);
-  for (size_t i = 0; i < ways_.size(); ++i) {
-    const Standing& standing = standings_[i];
-    const WayFinding* finding = FindingOf(findings_, ways_[i]->id());
-    states.push_back(
-        {.id = ways_[i]->id(),
-         .is_proved = standing.is_proved,
-         .is_set_aside = standing.failure_count > 0 && now < standing.again_at,
-         .failure_count = standing.failures_in_all,
-         .last_failure = standing.last_failure,
-         .description = finding != nullptr ? finding->description : ""});
+  for (const std::shared_ptr<CopyWay>& way : ways_) {
+    const Standing& standing = StandingOf(way->id());
+    const WayFinding* finding = FindingOf(way->id());
+    CopyWayState state;
+    state.id = way->id();
+    state.is_proved = standing.is_proved;
+    state.is_set_aside = standing.failure_count > 0 && now < standing.again_at;
+    state.failure_count = standing.failures_in_all;
+    state.last_failure = standing.last_failure;
+    if (finding != nullptr) state.description = finding->description;
+    if (finding != nullptr && !standing.is_proved && state.last_failure.empty())
+      state.last_failure = finding->reason;
+    if (finding != nullptr) state.cost = finding->cost;
+    state.limits = way->limits();
+    state.request_bytes_min = RequestBytesMin(*way, verify);
+    states.push_back(std::move(state));
   }
+  states.push_back({.id = CopyWayId::kBuffered,
+                    .is_proved = true,
+                    .description = "read and write through memory",
+                    .cost = buffered_cost_});
   for (const WayFinding& finding : findings_) {
-    if (finding.state == WayFinding::State::kAbsent ||
-        finding.state == WayFinding::State::kFailed)
-      states.push_back(
-          {.id = finding.way, .is_there = false, .description = finding.reason});
+    if (finding.state != WayFinding::State::kAbsent &&
+        finding.state != WayFinding::State::kFailed)
+      continue;
+    states.push_back({.id = finding.way,
+                      .is_there = false,
+                      .is_for_good = finding.is_for_good,
+                      .failure_count = StandingOf(finding.way).failures_in_all,
+                      .last_failure = StandingOf(finding.way).last_failure,
+                      .description = finding.reason});
   }
   return states;
 }
@@ -173,145 +271,91 @@ Status OrderedCopyEngine::CheckPieces(std::span<const CopyPiece> pieces) const {
   return OkStatus();
 }
 
-std::string OrderedCopyEngine::ReasonToSkip(size_t index, CopyPolicy policy,
-                                            uint64_t rest_bytes) const {
-  if (IsLast(index))
-    return policy == CopyPolicy::kDevice ? "only the device is to copy" : "";
-  if (policy == CopyPolicy::kBuffered) return "only memory is to be used";
-  const CopyWay& way = *ways_[index];
-  if (policy == CopyPolicy::kAuto && rest_bytes < way.limits().request_bytes_min)
-    return StrCat(NameOf(way.id()), " is not worth it for ", rest_bytes, " bytes");
+std::optional<OrderedCopyEngine::Fallback> OrderedCopyEngine::WhyNotAsked(
+    const CopyWay& way, const Run& run) const {
   const auto now = clock_();
+  const uint64_t rest_bytes = TotalBytes(run.rest);
   MutexLock lock(mutex_);
-  const Standing& standing = standings_[index];
+  if (run.request.policy == CopyPolicy::kAuto &&
+      rest_bytes < RequestBytesMin(way, run.verify))
+    return Fallback{FallbackReason::kTooSmall, StrCat(NameOf(way.id()), " is not worth it for ",
+                                                      rest_bytes, " bytes")};
+  const Standing& standing = StandingOf(way.id());
   if (standing.failure_count > 0 && now < standing.again_at)
-    return StrCat(NameOf(way.id()), " is set aside: ", standing.last_failure);
-  return "";
+    return Fallback{FallbackReason::kSetAside,
+                    StrCat(NameOf(way.id()), " is set aside: ", standing.last_failure)};
+  return std::nullopt;
 }
 
-CopyOutcome OrderedCopyEngine::RunWay(size_t index, const CopyTask& task) {
-  CopyWay& way = *ways_[index];
-  CopyOutcome outcome = way.Run(task);
-  const uint64_t task_bytes = TotalBytes(task.pieces);
-  CHECK(outcome.completed_bytes <= task_bytes && IsBlockAligned(outcome.completed_bytes));
-  CHECK(outcome.stop != CopyStop::kDone || outcome.completed_bytes == task_bytes,
-        NameOf(way.id()), " is done with ", outcome.completed_bytes, " of ", task_bytes);
-  const bool needs_error =
-      outcome.stop != CopyStop::kDone && outcome.stop != CopyStop::kInterrupted;
-  CHECK(outcome.error.has_value() == needs_error);
-  if (!IsLast(index) && outcome.stop != CopyStop::kCopyFailed)
-    Verify(index, task, outcome);
-  return outcome;
-}
-
-void OrderedCopyEngine::Verify(size_t index, const CopyTask& task, CopyOutcome& outcome) {
-  const uint64_t claimed_bytes = outcome.completed_bytes;
-  if (options_.verify == CopyVerify::kNone || claimed_bytes == 0) return;
+bool OrderedCopyEngine::Verify(CopyWay& way, const CopyTask& task, CopyOutcome& outcome,
+                               Run& run) {
+  if (run.verify == CopyVerify::kNone || outcome.completed_bytes == 0) return true;
   bool is_proved = false;
+  uint64_t seed = 0;
   {
     MutexLock lock(mutex_);
-    is_proved = standings_[index].is_proved;
+    is_proved = StandingOf(way).is_proved;
+    seed = random_();
   }
-  Status status = OkStatus();
-  bool is_source_bad = false;
-  uint64_t verified_bytes = 0, step = 0;
-  for (uint64_t begin = 0; begin < claimed_bytes && status.ok(); begin += step) {
-    const bool reads_all =
-        options_.verify == CopyVerify::kAll || (!is_proved && begin < kProofBytes);
-    step = reads_all ? kSampleBytes : kSampleEveryBytes;
-    const uint64_t stretch = std::min(step, claimed_bytes - begin);
-    const uint64_t length_bytes = std::min(kSampleBytes, stretch);
-    uint64_t offset = 0;
-    if (length_bytes < stretch) {
-      MutexLock lock(mutex_);
-      offset = random_() % ((stretch - length_bytes) / kBlockBytes + 1) * kBlockBytes;
-    }
-    status = CompareOnce(task, begin + offset, length_bytes, &is_source_bad);
-    verified_bytes += length_bytes;
-  }
+  const ReadBack read_back = ReadBackCopy(device_, task, outcome.completed_bytes,
+                                          run.verify, is_proved, seed);
+  run.report.verified_bytes += read_back.verified_bytes;
+  const bool is_true = read_back.status.ok();
   {
     MutexLock lock(mutex_);
-    totals_.verified_bytes += verified_bytes;
-    if (!status.ok()) ++totals_.verify_failed_count;
-    standings_[index].is_proved = status.ok();
+    totals_.verified_bytes += read_back.verified_bytes;
+    if (!is_true) ++totals_.verify_failed_count;
+    StandingOf(way).is_proved = is_true;
   }
-  if (status.ok()) return;
+  if (is_true) return true;
   outcome.completed_bytes = 0;
-  outcome.stop = is_source_bad ? CopyStop::kCopyFailed : CopyStop::kWayFailed;
-  outcome.error = status.error();
+  outcome.stop = read_back.is_source_bad ? CopyStop::kCopyFailed : CopyStop::kWayFailed;
+  outcome.error = read_back.status.error();
+  return false;
 }
 
-Status OrderedCopyEngine::CompareOnce(const CopyTask& task, uint64_t position,
-                                      uint64_t length_bytes, bool* is_source_bad) {
-  AlignedBuffer source(kSampleBytes), destination(kSampleBytes);
-  for (const CopyPiece& piece : task.pieces) {
-    if (length_bytes == 0) break;
-    if (position >= piece.length_bytes) {
-      position -= piece.length_bytes;
-      continue;
-    }
-    const uint64_t length = std::min(length_bytes, piece.length_bytes - position);
-    IoOp reads[2] = {{.kind = IoKind::kRead,
-                      .offset = piece.source + position,
-                      .data = source.data(),
-                      .length_bytes = length},
-                     {.kind = IoKind::kRead,
-                      .offset = piece.destination + position,
-                      .data = destination.data(),
-                      .length_bytes = length}};
-    TRY(device_.Execute(reads));
-    if (task.check_source) {
-      const Status status =
-          task.check_source(reads[0].offset, source.span().first(length));
-      *is_source_bad = !status.ok();
-      TRY(status);
-    }
-    if (std::memcmp(source.data(), destination.data(), length) != 0) {
-      return Error(ErrorCode::kIo,
-                   StrCat("the copy differs from its source, ", length, " bytes from ",
-                          reads[0].offset, " to ", reads[1].offset));
-    }
-    length_bytes -= length;
-    position = 0;
-  }
-  return OkStatus();
-}
-
-void OrderedCopyEngine::Account(size_t index, const CopyOutcome& outcome,
-                                CopyReport& report) {
-  const auto way = static_cast<size_t>(ways_[index]->id());
+void OrderedCopyEngine::Account(CopyWay& way, const CopyOutcome& outcome,
+                                const LatencyHistogram& latency, CopyReport& report) {
+  const auto id = static_cast<size_t>(way.id());
   report.completed_bytes += outcome.completed_bytes;
-  report.bytes_by_way[way] += outcome.completed_bytes;
-  report.commands_by_way[way] += outcome.command_count;
+  report.bytes_by_way[id] += outcome.completed_bytes;
+  report.commands_by_way[id] += outcome.command_count;
+  report.latency_by_way[id].Merge(latency);
   report.command_count += outcome.command_count;
   const auto now = clock_();
   std::string message;
   {
     MutexLock lock(mutex_);
-    totals_.bytes_by_way[way] += outcome.completed_bytes;
-    totals_.commands_by_way[way] += outcome.command_count;
-    Standing& standing = standings_[index];
+    totals_.bytes_by_way[id] += outcome.completed_bytes;
+    totals_.commands_by_way[id] += outcome.command_count;
+    totals_.latency_by_way[id].Merge(latency);
+    Standing& standing = StandingOf(way);
     if (outcome.stop == CopyStop::kDone) standing.failure_count = 0;
-    if (outcome.stop == CopyStop::kWayFailed && !IsLast(index)) {
+    if (outcome.stop == CopyStop::kWayFailed && &way != buffered_.get()) {
+      const auto pause = Pause(kFirstPause, standing.failure_count);
       ++standing.failure_count;
       ++standing.failures_in_all;
       standing.is_proved = false;
       standing.last_failure = outcome.error->ToString();
-      const uint64_t doublings = std::min<uint64_t>(standing.failure_count - 1, 12);
-      const auto pause = std::min(kFirstPause * (int64_t{1} << doublings), kPauseMax);
       standing.again_at = now + pause;
-      message = StrCat("copies by ", NameOf(ways_[index]->id()), " are set aside for ",
+      message = StrCat("copies by ", NameOf(way.id()), " are set aside for ",
                        pause.count(), " s: ", standing.last_failure);
     }
   }
   if (!message.empty()) LogWarning(message);
 }
 
-void OrderedCopyEngine::NoteFallback(const Error& error, CopyReport& report) {
-  ++report.fallback_count;
-  report.fallback_reason = error.ToString();
+void OrderedCopyEngine::NoteFallback(const Fallback& fallback, Run& run) {
+  const uint64_t bytes = TotalBytes(run.rest);
+  const auto note = [&](FallbackCounts& counts) {
+    FallbackCount& count = counts[static_cast<size_t>(fallback.reason)];
+    ++count.count;
+    count.bytes += bytes;
+    count.last_words = fallback.words;
+  };
+  note(run.report.fallbacks);
   MutexLock lock(mutex_);
-  ++totals_.fallback_count;
+  note(totals_.fallbacks);
 }
 
 }  // namespace cofs

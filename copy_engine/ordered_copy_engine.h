@@ -10,13 +10,18 @@
 //     done is done again, and the way is set aside.
 //  4. A way that was not proved yet, or that failed, is read back in full for the first
 //     4 MiB of its copy, unless nothing is to be read back at all.
+//  5. Ways that were absent or failed their trial are looked for again by the first copy
+//     after a pause: 30 seconds, then twice as long each time, up to an hour. One copy at
+//     a time does so, the others go on with what there is.
 // Thread-safety: as CopyEngine.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,17 +35,22 @@ namespace cofs {
 class OrderedCopyEngine final : public CopyEngine {
  public:
   using Clock = std::function<std::chrono::steady_clock::time_point()>;
+  // Looks for the ways that are not in `known`.
+  using Find = std::function<FoundWays(std::span<const CopyWayId> known)>;
 
-  // `device` outlives the engine.
+  // `device` outlives the engine. An empty `find` never looks again.
   OrderedCopyEngine(BlockDevice& device, const Options& options, FoundWays found,
-                    Clock clock = std::chrono::steady_clock::now);
+                    Clock clock = std::chrono::steady_clock::now, Find find = {});
   ~OrderedCopyEngine() override;
 
   Result<CopyReport> Copy(const CopyRequest& request) override;
   CopyTotals totals() const override EXCLUDES(mutex_);
-  std::vector<CopyWayState> ways() const override EXCLUDES(mutex_);
+  std::vector<CopyWayState> ways(CopyVerify verify) const override EXCLUDES(mutex_);
+  std::vector<CopyWayState> ways() const { return ways(options_.verify); }
 
  private:
+  using Ways = std::vector<std::shared_ptr<CopyWay>>;
+
   struct Standing {
     uint64_t failure_count = 0;  // since the last success
     uint64_t failures_in_all = 0;
@@ -48,33 +58,63 @@ class OrderedCopyEngine final : public CopyEngine {
     std::chrono::steady_clock::time_point again_at{};
     std::string last_failure;
   };
+  // Why bytes go on to the next way.
+  struct Fallback {
+    FallbackReason reason = FallbackReason::kNoWay;
+    std::string words;
+  };
+  // One copy on its way through the ways.
+  struct Run {
+    const CopyRequest& request;
+    CopyVerify verify;
+    std::vector<CopyPiece> rest;
+    CopyReport report;
+    std::optional<Fallback> skipped;  // the last way that was not tried
+    std::optional<Fallback> failed;   // the last way that was tried in vain
+  };
 
   Status CheckPieces(std::span<const CopyPiece> pieces) const;
-  // Why way `index` is not asked; empty when it is.
-  std::string ReasonToSkip(size_t index, CopyPolicy policy, uint64_t rest_bytes) const
+  void FindMoreWays() EXCLUDES(mutex_);
+  void Take(FoundWays found) REQUIRES(mutex_);
+  Standing& StandingOf(const CopyWay& way) REQUIRES(mutex_) {
+    return standings_[static_cast<size_t>(way.id())];
+  }
+  const Standing& StandingOf(CopyWayId id) const REQUIRES(mutex_) {
+    return standings_[static_cast<size_t>(id)];
+  }
+  const WayFinding* FindingOf(CopyWayId id) const REQUIRES(mutex_);
+  uint64_t RequestBytesMin(const CopyWay& way, CopyVerify verify) const REQUIRES(mutex_);
+  // Why a way of the device is not asked; nullopt when it is.
+  std::optional<Fallback> WhyNotAsked(const CopyWay& way, const Run& run) const
       EXCLUDES(mutex_);
-  // Runs one way and checks what it says.
-  CopyOutcome RunWay(size_t index, const CopyTask& task);
-  // Reads back what a way claims; the outcome is changed when it is not true.
-  void Verify(size_t index, const CopyTask& task, CopyOutcome& outcome) EXCLUDES(mutex_);
-  // Compares source and destination at that position of the copy.
-  Status CompareOnce(const CopyTask& task, uint64_t position, uint64_t length_bytes,
-                     bool* is_source_bad);
-  void Account(size_t index, const CopyOutcome& outcome, CopyReport& report)
+  // Asks one way for the rest; what is left stays in run.rest. False: the copy is over,
+  // by an error if there is one.
+  bool Ask(CopyWay& way, Run& run, std::optional<Error>* error);
+  // Reads back what a way claims; the outcome is changed when it is not true. Whether
+  // it was.
+  bool Verify(CopyWay& way, const CopyTask& task, CopyOutcome& outcome, Run& run)
       EXCLUDES(mutex_);
-  void NoteFallback(const Error& error, CopyReport& report) EXCLUDES(mutex_);
-  bool IsLast(size_t index) const { return index + 1 == ways_.size(); }
+  void Account(CopyWay& way, const CopyOutcome& outcome, const LatencyHistogram& latency,
+               CopyReport& report) EXCLUDES(mutex_);
+  void NoteFallback(const Fallback& fallback, Run& run) EXCLUDES(mutex_);
 
   BlockDevice& device_;
   const Options options_;
   const Clock clock_;
-  std::vector<std::unique_ptr<CopyWay>> ways_;  // the buffered way last
-  const std::vector<WayFinding> findings_;
+  const Find find_;
+  const std::shared_ptr<CopyWay> buffered_;
 
   mutable Mutex mutex_;
+  Ways ways_ GUARDED_BY(mutex_);  // best first; without the buffered way
+  std::vector<WayFinding> findings_ GUARDED_BY(mutex_);
+  std::optional<CopyCost> buffered_cost_ GUARDED_BY(mutex_);
+  double read_back_us_ GUARDED_BY(mutex_) = 0;
+  bool is_finding_ GUARDED_BY(mutex_) = false;
+  uint64_t find_count_ GUARDED_BY(mutex_) = 0;
+  std::chrono::steady_clock::time_point find_again_at_ GUARDED_BY(mutex_);
   CopyTotals totals_ GUARDED_BY(mutex_);
-  std::vector<Standing> standings_ GUARDED_BY(mutex_);  // by way
-  std::mt19937_64 random_ GUARDED_BY(mutex_);           // places to read back
+  std::array<Standing, kCopyWayCount> standings_ GUARDED_BY(mutex_);
+  std::mt19937_64 random_ GUARDED_BY(mutex_);  // places to read back
 };
 
 }  // namespace cofs

@@ -94,7 +94,7 @@ struct LogicalUnit {
 };
 
 Result<LogicalUnit> OpenUnit(const StackLeaf& leaf) {
-  if (leaf.drive != DriveKind::kScsi) return NoCopy(leaf.name + " is not a SCSI device");
+  if (leaf.drive != DriveKind::kScsi) return NoCopy("not a SCSI device");
   LogicalUnit unit;
   TRY_ASSIGN(unit.fd, OpenDriveNode(leaf));
   const int fd = unit.fd.get();
@@ -147,9 +147,11 @@ class ScsiRunner final : public CommandRunner {
       std::vector<uint8_t> list =
           EncodeExtendedCopy(command, unit.designator, unit.block_bytes);
       ++outcome.command_count;
-      Sent sent =
-          Send(unit.fd.get(), ExtendedCopyRequest(static_cast<uint32_t>(list.size())),
-               SG_DXFER_TO_DEV, list, kCopyTimeoutMs);
+      Sent sent = [&] {
+        const LatencyTimer timer(task.latency);
+        return Send(unit.fd.get(), ExtendedCopyRequest(static_cast<uint32_t>(list.size())),
+                    SG_DXFER_TO_DEV, list, kCopyTimeoutMs);
+      }();
       if (!sent.error) {
         progress.AddAll(command);
         continue;

@@ -53,6 +53,12 @@ void Allocation::Keep(uint64_t length_bytes) {
   kept_bytes_ = length_bytes;
 }
 
+void Allocation::Abandon() {
+  CHECK(kept_bytes_ == 0);
+  if (space_ != nullptr) space_->Abandon(runs_);
+  space_ = nullptr;
+}
+
 void Allocation::Return() {
   if (space_ == nullptr) return;
   std::vector<DeviceRange> unused;

@@ -31,6 +31,8 @@ class Allocation {
   // Of what Next() handed out only the first `length_bytes` are used after all. No
   // Next() may follow.
   void CutUsed(uint64_t length_bytes);
+  // A command of the device may still write to it: all of it is Space's to withhold.
+  void Abandon();
   // The first `length_bytes` of what Next() handed out belong to the batch that is
   // about to be applied. (When that fails nobody knows whether it is durable: they stay
   // lost until the next mount.)

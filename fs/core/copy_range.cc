@@ -51,15 +51,10 @@ CopyPolicy EnginePolicy(CopyRangePolicy policy) {
   return CopyPolicy::kAuto;
 }
 
-void AddTo(const CopyReport& report, CopyReport& sum) {
-  for (size_t i = 0; i < kCopyWayCount; ++i) {
-    sum.bytes_by_way[i] += report.bytes_by_way[i];
-    sum.commands_by_way[i] += report.commands_by_way[i];
-  }
-  sum.completed_bytes += report.completed_bytes;
-  sum.command_count += report.command_count;
-  sum.fallback_count += report.fallback_count;
-  if (!report.fallback_reason.empty()) sum.fallback_reason = report.fallback_reason;
+// What lies below has changed, or a command may still run: the destination's blocks must
+// not be used for anything any more.
+bool MustAbandon(const Error& error) {
+  return error.code() == ErrorCode::kRetry || error.code() == ErrorCode::kTimedOut;
 }
 
 class Copier {
@@ -81,6 +76,7 @@ class Copier {
   Result<std::optional<uint64_t>> CopyBlocks(FileOffset from, FileOffset to,
                                              uint64_t length_bytes);
   Result<uint64_t> CopyThroughMemory(FileOffset from, FileOffset to, uint64_t length_bytes);
+  Result<uint64_t> CopyUnaligned(FileOffset from, FileOffset to, uint64_t length_bytes);
   Result<uint64_t> CopyHole(FileOffset to, uint64_t length_bytes);
   // How much of the source from `from` on maps nothing.
   Result<uint64_t> UnmappedBytes(FileOffset from, uint64_t length_bytes)
@@ -90,7 +86,9 @@ class Copier {
   Result<CopiedBlocks> Prepare(const SourceView& view, FileOffset from, FileOffset to,
                                FileOffset end) EXCLUDES(destination_.mutex);
   // How far the destination is complete; nullopt as above.
-  Result<std::optional<FileOffset>> Carry(const CopiedBlocks& copied, FileOffset end);
+  Result<std::optional<FileOffset>> Carry(const CopiedBlocks& copied, FileOffset end,
+                                          CopyPolicy policy);
+  void NoteFallback(FallbackReason reason, uint64_t bytes, std::string words);
   uint64_t DestinationSize() EXCLUDES(destination_.mutex) {
     SharedLock lock(destination_.mutex);
     return destination_.record.size_bytes;
@@ -174,12 +172,22 @@ Result<CopiedBlocks> Copier::Prepare(const SourceView& view, FileOffset from, Fi
   return copied;
 }
 
-Result<std::optional<FileOffset>> Copier::Carry(const CopiedBlocks& copied, FileOffset end) {
+void Copier::NoteFallback(FallbackReason reason, uint64_t bytes, std::string words) {
+  FallbackCount& count = report_.engine.fallbacks[static_cast<size_t>(reason)];
+  ++count.count;
+  count.bytes += bytes;
+  ++report_.engine.fallback_count;
+  report_.engine.fallback_reason = count.last_words = std::move(words);
+}
+
+Result<std::optional<FileOffset>> Copier::Carry(const CopiedBlocks& copied, FileOffset end,
+                                                CopyPolicy policy) {
   if (copied.pieces.empty()) return std::optional(end);
   ChecksumReader checksums(*core_.store);
   CopyRequest request;
   request.pieces = copied.pieces;
-  request.policy = EnginePolicy(policy_);
+  request.policy = policy;
+  request.verify = core_.options.verify_copy.get();
   request.interrupted = request_.interrupted;
   request.check_source = [&](DeviceOffset source, std::span<const char> data) -> Status {
     for (uint64_t at = 0; at < data.size(); at += kBlockBytes) {
@@ -195,11 +203,15 @@ Result<std::optional<FileOffset>> Copier::Carry(const CopiedBlocks& copied, File
     // is good before them and says which is bad.
     const bool is_bad_source =
         report.Is(ErrorCode::kChecksum) || report.Is(ErrorCode::kIo);
-    if (is_bad_source && policy_ != CopyRangePolicy::kDevice)
+    if (is_bad_source && policy_ != CopyRangePolicy::kDevice) {
+      core_.counters.bad_source_count.fetch_add(1, std::memory_order_relaxed);
+      NoteFallback(FallbackReason::kBadSource, MappedBytes(copied.extents, FileOffset{}, end),
+                   report.error().ToString());
       return std::optional<FileOffset>{};
+    }
     return report.error();
   }
-  AddTo(*report, report_.engine);
+  report_.engine.Add(*report);
   uint64_t left_bytes = report->completed_bytes;
   for (const Extent& extent : copied.extents) {
     if (extent.unwritten()) continue;
@@ -229,7 +241,16 @@ Result<std::optional<uint64_t>> Copier::CopyBlocks(FileOffset from, FileOffset t
 
   const FileOffset end{RoundUp(to.value() + length_bytes, kBlockBytes)};
   TRY_ASSIGN(CopiedBlocks copied, Prepare(view, from, to, end));
-  TRY_ASSIGN(const std::optional<FileOffset> complete, Carry(copied, end));
+  Result<std::optional<FileOffset>> carried = Carry(copied, end, EnginePolicy(policy_));
+  if (!carried.ok() && MustAbandon(carried.error())) {
+    copied.allocation.Abandon();
+    if (policy_ == CopyRangePolicy::kDevice)
+      return Error(ErrorCode::kNotSupported, carried.error().ToString());
+    NoteFallback(FallbackReason::kChangedBelow, length_bytes, carried.error().ToString());
+    TRY_ASSIGN(copied, Prepare(view, from, to, end));
+    carried = Carry(copied, end, CopyPolicy::kBuffered);
+  }
+  TRY_ASSIGN(const std::optional<FileOffset> complete, std::move(carried));
   if (!complete || *complete == to) {
     if (policy_ == CopyRangePolicy::kDevice)
       return Error(ErrorCode::kIo, "the device copied nothing");
@@ -319,6 +340,7 @@ Result<uint64_t> Copier::CopyThroughMemory(FileOffset from, FileOffset to,
   TRY(data.Write(request_.destination, to, *read,
                  {.kill_privileges = request_.kill_privileges}));
   report_.memory_bytes += read->size();
+  core_.counters.copied_by_memory_bytes.fetch_add(read->size(), std::memory_order_relaxed);
   return uint64_t{read->size()};
 }
 
@@ -338,12 +360,26 @@ Result<std::optional<uint64_t>> Copier::Share(FileOffset from, FileOffset to,
   return std::optional<uint64_t>{};
 }
 
+Result<uint64_t> Copier::CopyUnaligned(FileOffset from, FileOffset to,
+                                       uint64_t length_bytes) {
+  TRY_ASSIGN(const uint64_t copied_bytes, CopyThroughMemory(from, to, length_bytes));
+  FallbackCount& count =
+      report_.engine.fallbacks[static_cast<size_t>(FallbackReason::kUnaligned)];
+  if (count.count == 0) {
+    count.count = 1;
+    count.last_words = "source and destination are not aligned alike";
+    core_.counters.unaligned_copy_count.fetch_add(1, std::memory_order_relaxed);
+  }
+  count.bytes += copied_bytes;
+  return copied_bytes;
+}
+
 Result<uint64_t> Copier::Step(FileOffset from, FileOffset to, uint64_t length_bytes) {
   const uint64_t to_block_end = kBlockBytes - from.value() % kBlockBytes;
   if (from.value() % kBlockBytes != to.value() % kBlockBytes) {
     if (policy_ == CopyRangePolicy::kDevice)
       return Error(ErrorCode::kNotSupported, "a device copies whole blocks");
-    return CopyThroughMemory(from, to, length_bytes);
+    return CopyUnaligned(from, to, length_bytes);
   }
   if (to_block_end < kBlockBytes)
     return CopyThroughMemory(from, to, std::min(length_bytes, to_block_end));

@@ -21,6 +21,9 @@ class SharedBlocks;
 struct CoreCounters {
   std::atomic<uint64_t> read_bytes{0}, written_bytes{0}, read_count{0}, write_count{0};
   std::atomic<uint64_t> copied_bytes{0}, copy_count{0}, cloned_bytes{0}, clone_count{0};
+  // Of copied_bytes: through memory because they are parts of blocks or not aligned alike.
+  std::atomic<uint64_t> copied_by_memory_bytes{0}, unaligned_copy_count{0};
+  std::atomic<uint64_t> bad_source_count{0};  // of copies that met a bad block
   std::atomic<uint64_t> checksum_errors{0}, io_errors{0};
   std::atomic<uint64_t> created_count{0}, removed_count{0};
 };

@@ -168,6 +168,48 @@ void Space::ReturnUnused(const std::vector<DeviceRange>& ranges) {
   if (rep_->waiter_count.load() > 0) rep_->progress.NotifyAll();
 }
 
+Result<DeviceRange> Space::BorrowScratch(uint64_t bytes_min, uint64_t bytes_max,
+                                         DeviceRange avoid) {
+  Rep& rep = *rep_;
+  MutexLock lock(rep.mutex);
+  rep.Reap();
+  const uint64_t free_bytes = rep.allocator->free_bytes();
+  const uint64_t room_bytes = free_bytes - std::min(free_bytes, rep.overwrite_reserve_bytes);
+  const uint64_t bytes = RoundDown(
+      std::min({bytes_max, room_bytes / 2, rep.allocator->largest_run_bytes()}), kBlockBytes);
+  const Error none(ErrorCode::kNoSpace, "no free run for a trial copy");
+  if (bytes < bytes_min) return none;
+  const AllocateOptions one_run{.length_bytes = bytes, .goal = {}, .run_count_max = 1};
+  auto runs = rep.allocator->Allocate(one_run);
+  if (!runs.ok()) return none;
+  const DeviceRange first = runs->front();
+  if (first.offset < avoid.end() && avoid.offset < first.end()) {
+    runs = rep.allocator->Allocate(one_run);
+    rep.GiveBack(first);
+    if (!runs.ok()) return none;
+    const DeviceRange second = runs->front();
+    if (second.offset < avoid.end() && avoid.offset < second.end()) {
+      rep.GiveBack(second);
+      return none;
+    }
+  }
+  rep.withheld_bytes += bytes;
+  return runs->front();
+}
+
+void Space::ReturnScratch(DeviceRange range) {
+  Rep& rep = *rep_;
+  MutexLock lock(rep.mutex);
+  rep.withheld_bytes -= range.length_bytes;
+  rep.GiveBack(range);
+  if (rep.waiter_count.load() > 0) rep.progress.NotifyAll();
+}
+
+void Space::Abandon(const std::vector<DeviceRange>& ranges) {
+  MutexLock lock(rep_->mutex);
+  for (const DeviceRange& range : ranges) rep_->withheld_bytes += range.length_bytes;
+}
+
 bool Space::changed() const { return rep_->changed.load(std::memory_order_relaxed); }
 
 SpaceUsage Space::usage() const {
@@ -190,8 +232,8 @@ Result<std::string> Space::EncodeImage() {
   MutexLock lock(rep.mutex);
   rep.Reap();
   while (rep.discarding_bytes > 0) rep.progress.WaitFor(rep.mutex, kWait);
-  const uint64_t pending_bytes =
-      rep.UncommittedBytes() + rep.ArrivingBytes() + rep.held_by_pins.bytes();
+  const uint64_t pending_bytes = rep.UncommittedBytes() + rep.ArrivingBytes() +
+                                 rep.held_by_pins.bytes() + rep.withheld_bytes;
   if (pending_bytes > 0)
     return Error(ErrorCode::kBusy, StrCat("allocator image: ", pending_bytes,
                                           " bytes are freed and not reusable yet"));

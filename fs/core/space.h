@@ -123,6 +123,18 @@ class Space : public PoolSpaceSource {
   uint64_t BeginCommit();
   void EndCommit(uint64_t token, bool durable);
 
+  // ---- trials of copies ----
+  // A free run of `bytes_min` to `bytes_max`, outside of `avoid` and of the reserves, to
+  // be written to for a moment. It belongs to nobody and is free again afterwards, so the
+  // volume does not change and its clean flag stays (`avoid`: the image that the flag
+  // speaks for). Never waits. kNoSpace.
+  Result<DeviceRange> BorrowScratch(uint64_t bytes_min, uint64_t bytes_max,
+                                    DeviceRange avoid);
+  void ReturnScratch(DeviceRange range);
+  // A command of the device may still write to these blocks, which nothing refers to: they
+  // are not handed out again. The next mount finds them free.
+  void Abandon(const std::vector<DeviceRange>& ranges);
+
   // The clean flag must be cleared durably before the first allocation of a mount:
   // called once, by the first Allocate(), TakeForPool() or Trim(), without locks; again
   // when it has failed. (Committer does the same before the first batch that frees.)
@@ -132,7 +144,7 @@ class Space : public PoolSpaceSource {
 
   SpaceUsage usage() const;
   // Unmount: everything pending has been committed. The allocator's image. kBusy when
-  // something is still pending, so that the image would miss it.
+  // something is still pending, borrowed or abandoned, so that the image would miss it.
   Result<std::string> EncodeImage();
   // A contiguous free place for `length_bytes`, still free afterwards (for the image).
   std::optional<DeviceRange> FindPlaceForImage(uint64_t length_bytes);

@@ -38,7 +38,8 @@ std::vector<DeviceRange> Joined(std::vector<DeviceRange> ranges);
 
 // Invariants:
 //  1. Every block of the data area is in exactly one place: in the allocator, in a
-//     window, in one of the lists below, or handed out.
+//     window, in one of the lists below, or handed out. `withheld_bytes` of those that
+//     are handed out are scratch or abandoned: nothing will ever refer to them.
 //  2. Blocks move only from left to right: freed, sealed, retired, (pinned), to_discard,
 //     allocator. Only ReturnUnused and ReturnFromPool go to the allocator directly.
 //  3. `clean_flag_cleared` before anything moves.
@@ -62,6 +63,8 @@ struct Space::Rep {
   void Reap() REQUIRES(mutex);
   void MoveOn(DeviceRange range) REQUIRES(mutex);
   void MoveToAllocator(DeviceRange range) REQUIRES(mutex);
+  // The same for what was only borrowed: the free space is as it was before.
+  void GiveBack(DeviceRange range) REQUIRES(mutex);
   void RebuildPinned() REQUIRES(mutex);
   // Somebody waits: what readers and pins held back may be free now.
   void OnIoEnd() EXCLUDES(mutex);
@@ -90,6 +93,7 @@ struct Space::Rep {
   mutable Mutex mutex;
   CondVar progress;  // something has moved on
   AllocationWindows windows GUARDED_BY(mutex);
+  uint64_t withheld_bytes GUARDED_BY(mutex) = 0;
   RangeList freed GUARDED_BY(mutex);
   uint64_t next_token GUARDED_BY(mutex) = 1;
   std::map<uint64_t, std::vector<DeviceRange>> sealed GUARDED_BY(mutex);

@@ -48,6 +48,10 @@ std::vector<DeviceRange> Joined(std::vector<DeviceRange> ranges) {
 
 void Space::Rep::MoveToAllocator(DeviceRange range) {
   changed.store(true, std::memory_order_relaxed);
+  GiveBack(range);
+}
+
+void Space::Rep::GiveBack(DeviceRange range) {
   const Status released = allocator->Release(range);
   // Two records of a damaged volume can name the same blocks: they are free only once.
   if (!released.ok()) LogError(StrCat("space: ", released.error().ToString()));

@@ -18,8 +18,17 @@ VolumeUsage Volume::usage() const {
     MutexLock lock(parts_->failure_mutex);
     usage.read_only_reason = parts_->read_only_reason;
   }
-  if (core_.copies != nullptr) usage.copies = core_.copies->totals();
+  if (core_.copies != nullptr) {
+    usage.copies = core_.copies->totals();
+    usage.copy_ways = core_.copies->ways(core_.options.verify_copy);
+  }
   return usage;
+}
+
+void Volume::SetLiveOptions(const VolumeOptions& options) {
+  core_.options.copy = options.copy;
+  core_.options.clone = options.clone;
+  core_.options.verify_copy = options.verify_copy;
 }
 
 // ---- names ----

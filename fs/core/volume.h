@@ -50,6 +50,8 @@ class Volume {
 
   const Superblock& superblock() const { return superblock_; }
   const VolumeOptions& options() const { return core_.options; }
+  // Takes over those that may change while mounted (Live<>), and no others.
+  void SetLiveOptions(const VolumeOptions& options);
   VolumeUsage usage() const;
   const CoreCounters& counters() const { return core_.counters; }
 

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/log.h"
+#include "fs/core/copy_scratch.h"
 #include "fs/core/recovery.h"
 #include "fs/core/volume_parts.h"
 
@@ -138,12 +139,23 @@ Status Volume::Parts::StartServices() {
   // Nothing here needs free space of the volume: a full one can be mounted.
   TRY(numbers->TakeFirstLease());
   TRY(committer->Commit());
-  TRY_ASSIGN(copies, CopyEngine::Create(*device, {}));
-  core.copies = copies.get();
+  TRY(StartCopies());
   TRY(reaper->LoadOrphans());
   store->StartGrowing(space.get());
   committer->StartBackground();
   reaper->Start();
+  return OkStatus();
+}
+
+Status Volume::Parts::StartCopies() {
+  scratch = std::make_unique<SpaceScratch>(*space, *slots);
+  const CopyVerify verify = core.options.verify_copy;
+  CopyEngine::Options options;
+  options.verify = verify;
+  options.scratch = scratch.get();
+  TRY_ASSIGN(copies, CopyEngine::Create(*device, options));
+  core.copies = copies.get();
+  for (const std::string& line : copies->DescribeWays(verify)) LogInfo(line);
   return OkStatus();
 }
 

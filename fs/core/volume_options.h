@@ -1,7 +1,9 @@
 // What a mount is asked to do. Parsed from -o by fs/fuse/mount_options.h.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <string_view>
 
 #include "copy_engine/copy_engine.h"
 
@@ -15,13 +17,45 @@ enum class CopyRangePolicy : uint8_t {
   kDevice,    // device copy or kNotSupported
   kBuffered,  // through memory
 };
+// What a clone does.
+enum class ClonePolicy : uint8_t {
+  kShare,   // shares extents
+  kDevice,  // copies by the device
+};
+
+// As options of a mount spell them: "auto", "share" ...
+std::string_view NameOf(CopyRangePolicy policy);
+std::string_view NameOf(ClonePolicy policy);
+// "off", "sample", "all"
+std::string_view NameOf(CopyVerify verify);
+
+// A setting that may change while others read it: a change is seen by what begins after
+// it.
+template <typename T>
+class Live {
+ public:
+  Live(T value) : value_(value) {}  // NOLINT: it is that value
+  Live(const Live& other) : value_(other.get()) {}
+  Live& operator=(const Live& other) { return *this = other.get(); }
+  Live& operator=(T value) {
+    value_.store(value, std::memory_order_relaxed);
+    return *this;
+  }
+  T get() const { return value_.load(std::memory_order_relaxed); }
+  operator T() const { return get(); }  // NOLINT: it is that value
+
+ private:
+  std::atomic<T> value_;
+};
 
 struct VolumeOptions {
   bool read_only = false;
   bool sync = false;     // every operation is committed before it returns
   bool discard = false;  // freed blocks are discarded before they are reused
   AtimePolicy atime = AtimePolicy::kRelative;
-  CopyRangePolicy copy = CopyRangePolicy::kAuto;
+  Live<CopyRangePolicy> copy = CopyRangePolicy::kAuto;
+  Live<ClonePolicy> clone = ClonePolicy::kShare;
+  Live<CopyVerify> verify_copy = CopyVerify::kSample;
   uint64_t cache_bytes = 64ull << 20;  // store's block cache and inodes together
   uint32_t commit_interval_ms = 5000;
 };

@@ -34,6 +34,9 @@ struct Volume::Parts {
   // The end of a clean unmount, after the store has been closed.
   Status WriteAllocatorImage();
 
+  // Finds out how the device copies, and logs it.
+  Status StartCopies();
+
   // The superblock stops calling the volume clean, durably.
   Status ClearCleanFlag() EXCLUDES(clean_mutex);
   void OnStoreFailure(const Error& error) EXCLUDES(failure_mutex);
@@ -47,6 +50,7 @@ struct Volume::Parts {
   std::unique_ptr<Committer> committer;
   std::unique_ptr<InodeTable> inodes;
   std::unique_ptr<SharedBlocks> shared_blocks;
+  std::unique_ptr<CopyScratch> scratch;
   std::unique_ptr<CopyEngine> copies;
   std::unique_ptr<FileData> data;
   std::unique_ptr<CopyRange> copy_range;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "copy_engine/copy_engine.h"
 #include "extent_map/records.h"
@@ -56,6 +57,7 @@ struct VolumeUsage {
   bool read_only = false;
   std::string read_only_reason;  // empty when mounted so
   CopyTotals copies;
+  std::vector<CopyWayState> copy_ways;  // as CopyEngine::ways(); none when read-only
 };
 
 }  // namespace cofs

@@ -16,6 +16,12 @@ bool IsRangeValid(off_t offset, off_t length) {
   return offset >= 0 && length >= 0 && length <= INT64_MAX - offset;
 }
 
+// With these the kernel copies by itself, through the page cache, and the caller never
+// hears that the policy could not be kept.
+bool MakesKernelCopy(int error_number) {
+  return error_number == EOPNOTSUPP || error_number == EXDEV || error_number == ENOSYS;
+}
+
 }  // namespace
 
 uint32_t Operations::OpenFlagsFor(int flags) const {
@@ -156,6 +162,8 @@ void Operations::CopyRange(Reply& reply, fuse_ino_t source, off_t source_offset,
       InodeId(source), FileOffset(static_cast<uint64_t>(source_offset)),
       InodeId(destination), FileOffset(static_cast<uint64_t>(destination_offset)), length,
       [&request] { return request.interrupted.load(std::memory_order_relaxed); });
+  if (!copied.ok() && MakesKernelCopy(copied.error().errno_value()))
+    return reply.Errno(EREMOTEIO);
   if (!copied.ok()) return reply.Fail(copied.error());
   if (*copied == 0 && length > 0 && request.interrupted.load(std::memory_order_relaxed))
     return reply.Errno(EINTR);

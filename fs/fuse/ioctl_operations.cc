@@ -73,6 +73,8 @@ void Operations::Ioctl(Reply& reply, fuse_ino_t inode, unsigned command, void*,
     case COFS_IOC_MAP:
       if (out_bytes < sizeof(cofs_ioc_map)) return reply.Errno(EINVAL);
       return IoctlMap(reply, InodeId(inode), argument);
+    case COFS_IOC_SET:
+      return IoctlSet(reply, argument);
     case FITRIM:
       if (out_bytes < sizeof(fstrim_range)) return reply.Errno(EINVAL);
       return IoctlTrim(reply, argument);

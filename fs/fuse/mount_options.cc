@@ -3,6 +3,7 @@
 #include <sys/mount.h>
 
 #include <charconv>
+#include <initializer_list>
 #include <limits>
 
 namespace cofs {
@@ -21,6 +22,10 @@ Mounts a cofs volume. Returns when it is mounted.
 Options of cofs:
   copy=auto|share|device|buffered
                         what copy_file_range(2) does (default: auto)
+  clone=share|device    what clones do: share blocks, or copies by the device
+                        (default: share)
+  verify_copy=off|sample|all
+                        what is read back of copies by the device (default: sample)
   cache=SIZE            memory for metadata (default: 64M)
   commit=SECONDS        longest time until a change is durable (default: 5)
   discard               discard freed blocks
@@ -108,19 +113,32 @@ Status WritebackCache(MountOptions& options, std::string_view) {
   return OkStatus();
 }
 
-Status Copy(MountOptions& options, std::string_view value) {
-  static constexpr std::pair<std::string_view, CopyRangePolicy> kPolicies[] = {
-      {"auto", CopyRangePolicy::kAuto},
-      {"share", CopyRangePolicy::kShare},
-      {"device", CopyRangePolicy::kDevice},
-      {"buffered", CopyRangePolicy::kBuffered},
-  };
-  for (const auto& [name, policy] : kPolicies) {
-    if (name != value) continue;
-    options.volume.copy = policy;
-    return OkStatus();
+// Sets `setting` to the one of `values` that has that name.
+template <typename T>
+Status Choose(std::string_view name, std::initializer_list<T> values, Live<T>& setting) {
+  std::string names;
+  for (const T value : values) {
+    if (NameOf(value) == name) {
+      setting = value;
+      return OkStatus();
+    }
+    names += StrCat(names.empty() ? "" : ", ", NameOf(value));
   }
-  return BadValue(value, "one of auto, share, device, buffered");
+  return BadValue(name, "one of " + names);
+}
+
+Status Copy(MountOptions& options, std::string_view value) {
+  return Choose(value,
+                {CopyRangePolicy::kAuto, CopyRangePolicy::kShare, CopyRangePolicy::kDevice,
+                 CopyRangePolicy::kBuffered},
+                options.volume.copy);
+}
+Status Clone(MountOptions& options, std::string_view value) {
+  return Choose(value, {ClonePolicy::kShare, ClonePolicy::kDevice}, options.volume.clone);
+}
+Status VerifyCopy(MountOptions& options, std::string_view value) {
+  return Choose(value, {CopyVerify::kNone, CopyVerify::kSample, CopyVerify::kAll},
+                options.volume.verify_copy);
 }
 
 Status Cache(MountOptions& options, std::string_view value) {
@@ -180,6 +198,8 @@ Status Defaults(MountOptions& options, std::string_view) {
 
 constexpr OptionRow kOptions[] = {
     {"copy", Value::kRequired, Copy},
+    {"clone", Value::kRequired, Clone},
+    {"verify_copy", Value::kRequired, VerifyCopy},
     {"cache", Value::kRequired, Cache},
     {"commit", Value::kRequired, Commit},
     {"threads", Value::kRequired, Threads},
@@ -329,6 +349,18 @@ Status ParseOptionList(std::string_view list, MountOptions& options) {
     if (!option.empty()) TRY(ParseOption(option, options));
   }
   return OkStatus();
+}
+
+Status ParseLiveOptions(std::string_view list, MountOptions& options) {
+  if (list.empty()) return Error(ErrorCode::kInvalidArgument, "no option is given");
+  for (std::string_view rest = list; !rest.empty();) {
+    const std::string option = TakeOption(rest);
+    const std::string_view name = std::string_view(option).substr(0, option.find('='));
+    if (name != "copy" && name != "clone" && name != "verify_copy")
+      return Error(ErrorCode::kInvalidArgument,
+                   StrCat("option '", name, "' can't be changed on a live mount"));
+  }
+  return ParseOptionList(list, options);
 }
 
 Result<MountOptions> ParseMountArguments(const std::vector<std::string>& arguments) {

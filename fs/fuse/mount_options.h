@@ -43,6 +43,8 @@ Result<MountOptions> ParseMountArguments(const std::vector<std::string>& argumen
 // One -o list, into `options`. Commas inside double quotes and behind a backslash don't
 // separate.
 Status ParseOptionList(std::string_view list, MountOptions& options);
+// The same for those that may change while mounted: copy, clone, verify_copy.
+Status ParseLiveOptions(std::string_view list, MountOptions& options);
 // "64M", "1G", "65536": bytes, in powers of 1024.
 Result<uint64_t> ParseSize(std::string_view text);
 

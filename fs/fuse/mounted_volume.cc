@@ -84,6 +84,14 @@ Status MountedVolume::Start() {
     source.mounted_at_s = mounted_at_s_;
     return StatsText(source);
   };
+  operation_options.change_options = [this](std::string_view text) -> Status {
+    MountOptions changed = options_;
+    changed.volume = volume_->options();
+    TRY(ParseLiveOptions(text, changed));
+    volume_->SetLiveOptions(changed.volume);
+    LogInfo(StrCat("options changed: ", Printable(text)));
+    return OkStatus();
+  };
   operation_options.after_write_back = [this](InodeId inode, FileOffset begin,
                                               fuse_req_t fuse_request,
                                               WriteBackThread::Answer answer) {

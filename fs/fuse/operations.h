@@ -25,6 +25,8 @@ class Operations {
     bool writeback_cache = true;
     // The text that COFS_IOC_STATS hands out.
     std::function<std::string()> stats_text;
+    // COFS_IOC_SET: options of a live mount, as behind -o. One call at a time.
+    std::function<Status(std::string_view options)> change_options;
     // See write_back_thread.h. Takes over the request of the calling worker.
     std::function<void(InodeId inode, FileOffset begin, fuse_req_t request,
                        std::function<void(Reply&)> answer)>
@@ -112,6 +114,7 @@ class Operations {
   void IoctlStats(Reply& reply, std::span<const char> in) EXCLUDES(stats_mutex_);
   void IoctlMap(Reply& reply, InodeId inode, std::span<const char> in);
   void IoctlTrim(Reply& reply, std::span<const char> in);
+  void IoctlSet(Reply& reply, std::span<const char> in) EXCLUDES(set_mutex_);
   void IoctlGetFlags(Reply& reply, InodeId inode, unsigned command, size_t out_bytes);
   void IoctlSetFlags(Reply& reply, InodeId inode, unsigned command,
                      std::span<const char> in);
@@ -140,6 +143,7 @@ class Operations {
   Interrupts interrupts_;
   OpenWriters writers_;
 
+  Mutex set_mutex_;
   Mutex stats_mutex_;
   std::string stats_text_ GUARDED_BY(stats_mutex_);
   uint64_t stats_snapshot_ GUARDED_BY(stats_mutex_) = 0;

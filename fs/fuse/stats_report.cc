@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "copy_engine/copy_ways_json.h"
+
 namespace cofs {
 namespace {
 
@@ -17,20 +19,6 @@ const char* NameOf(AtimePolicy policy) {
       return "noatime";
     case AtimePolicy::kStrict:
       return "strictatime";
-  }
-  return "?";
-}
-
-const char* NameOf(CopyRangePolicy policy) {
-  switch (policy) {
-    case CopyRangePolicy::kAuto:
-      return "auto";
-    case CopyRangePolicy::kShare:
-      return "share";
-    case CopyRangePolicy::kDevice:
-      return "device";
-    case CopyRangePolicy::kBuffered:
-      return "buffered";
   }
   return "?";
 }
@@ -55,7 +43,9 @@ Json OptionsJson(const StatsSource& source) {
   out["sync"] = volume.sync;
   out["discard"] = volume.discard;
   out["atime"] = NameOf(volume.atime);
-  out["copy"] = NameOf(volume.copy);
+  out["copy"] = cofs::NameOf(volume.copy.get());
+  out["clone"] = cofs::NameOf(volume.clone.get());
+  out["verify_copy"] = cofs::NameOf(volume.verify_copy.get());
   out["cache_bytes"] = volume.cache_bytes;
   out["commit_interval_s"] = volume.commit_interval_ms / 1000;
   out["writeback_cache"] = source.options->writeback_cache;
@@ -98,22 +88,48 @@ Json IoJson(const CoreCounters& counters) {
   return out;
 }
 
-Json CopiesJson(const CoreCounters& counters, const CopyTotals& totals) {
+Json FallbacksJson(const CoreCounters& counters, FallbackCounts fallbacks) {
+  fallbacks[static_cast<size_t>(FallbackReason::kUnaligned)].count =
+      counters.unaligned_copy_count.load();
+  fallbacks[static_cast<size_t>(FallbackReason::kBadSource)].count =
+      counters.bad_source_count.load();
+  Json out = Json::array();
+  for (size_t i = 0; i < kFallbackReasonCount; ++i) {
+    if (fallbacks[i].count == 0) continue;
+    Json reason;
+    reason["reason"] = cofs::NameOf(static_cast<FallbackReason>(i));
+    reason["count"] = fallbacks[i].count;
+    reason["bytes"] = fallbacks[i].bytes;
+    reason["last"] = fallbacks[i].last_words;
+    out.push_back(std::move(reason));
+  }
+  return out;
+}
+
+Json CopiesJson(const CoreCounters& counters, const VolumeUsage& usage) {
+  const CopyTotals& totals = usage.copies;
   Json out;
   out["copies"] = counters.copy_count.load();
   out["copied_bytes"] = counters.copied_bytes.load();
+  out["memory_bytes"] = counters.copied_by_memory_bytes.load();
   out["clones"] = counters.clone_count.load();
   out["cloned_bytes"] = counters.cloned_bytes.load();
   out["fallbacks"] = totals.fallback_count;
+  out["verified_bytes"] = totals.verified_bytes;
+  out["verify_failures"] = totals.verify_failed_count;
   Json ways = Json::array();
   for (size_t i = 0; i < kCopyWayCount; ++i) {
     Json way;
     way["way"] = cofs::NameOf(static_cast<CopyWayId>(i));
     way["bytes"] = totals.bytes_by_way[i];
     way["commands"] = totals.commands_by_way[i];
+    way["latency"] = LatencyJson(totals.latency_by_way[i]);
+    for (const CopyWayState& state : usage.copy_ways)
+      if (state.id == static_cast<CopyWayId>(i)) AddWayJson(state, way);
     ways.push_back(std::move(way));
   }
   out["ways"] = std::move(ways);
+  out["fallback_reasons"] = FallbacksJson(counters, totals.fallbacks);
   return out;
 }
 
@@ -153,7 +169,7 @@ std::string StatsText(const StatsSource& source) {
   out["inodes"] = std::move(inodes);
   out["store"] = StoreJson(usage.store);
   out["io"] = IoJson(source.volume->counters());
-  out["copy"] = CopiesJson(source.volume->counters(), usage.copies);
+  out["copy"] = CopiesJson(source.volume->counters(), usage);
   out["fuse"] = FuseJson(*source.session);
   // A name or label that is not UTF-8 must not cost the whole report.
   return out.dump(-1, ' ', false, Json::error_handler_t::replace);

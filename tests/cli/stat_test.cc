@@ -66,7 +66,7 @@ TEST(StatTest, ShowsWhatTheDaemonSays) {
   EXPECT_THAT(*text, HasSubstr("1 min 5 s"));
   EXPECT_THAT(*text, HasSubstr("rw,relatime,writeback_cache,copy=auto,cache=64M,commit=5"));
   EXPECT_THAT(*text, HasSubstr("512.0 MiB (50 %)"));
-  EXPECT_THAT(*text, HasSubstr("4.0 KiB in 1 commands"));
+  EXPECT_THAT(*text, HasSubstr("4.0 KiB in 1 command"));
   EXPECT_THAT(*text, Not(HasSubstr("by buffered")));
   EXPECT_THAT(*text, HasSubstr("async_read writeback_cache"));
   // A label can't command the terminal.

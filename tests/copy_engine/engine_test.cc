@@ -327,7 +327,7 @@ TEST_F(EngineTest, StatesOfWays) {
     const char* description;
   } cases[] = {{CopyWayId::kNvmeCopy, true, true, "the first"},
                {CopyWayId::kHostFile, true, false, "the second"},
-               {CopyWayId::kBuffered, true, true, ""},
+               {CopyWayId::kBuffered, true, true, "read and write through memory"},
                {CopyWayId::kScsiXcopy, false, false, "not a SCSI drive"}};
   for (size_t i = 0; i < ways.size(); ++i) {
     EXPECT_EQ(ways[i].id, cases[i].id);

@@ -258,7 +258,6 @@ class LyingCopyEngine : public CopyEngine {
     return report;
   }
   CopyTotals totals() const override { return {}; }
-  std::vector<CopyWayState> ways() const override { return {}; }
 };
 
 TEST(CopyLies, AreFoundByTheFirstRead) {
@@ -278,6 +277,47 @@ TEST(CopyLies, AreFoundByTheFirstRead) {
                      volume.data().Read(destination, FileOffset{at}, 1, buffer));
   EXPECT_TRUE(bytes == volume.ReadAll(source));
   SetLogSink(nullptr);
+}
+
+// The first copy ends without anybody knowing what its commands still do.
+class LosingCopyEngine : public CopyEngine {
+ public:
+  explicit LosingCopyEngine(CopyEngine& honest) : honest_(honest) {}
+  Result<CopyReport> Copy(const CopyRequest& request) override {
+    if (lost_.empty()) {
+      for (const CopyPiece& piece : request.pieces)
+        lost_.push_back({piece.destination, piece.length_bytes});
+      return Error(ErrorCode::kRetry, "the stack has changed");
+    }
+    EXPECT_EQ(request.policy, CopyPolicy::kBuffered);
+    for (const CopyPiece& piece : request.pieces)
+      for (const DeviceRange& lost : lost_)
+        EXPECT_TRUE(piece.destination >= lost.end() ||
+                    piece.destination + piece.length_bytes <= lost.offset);
+    return honest_.Copy(request);
+  }
+  CopyTotals totals() const override { return {}; }
+
+ private:
+  CopyEngine& honest_;
+  std::vector<DeviceRange> lost_;
+};
+
+TEST(CopyOnAChangingStack, IsDoneAgainInOtherBlocks) {
+  DataVolume volume;
+  InodeRef source = volume.NewFile(), destination = volume.NewFile();
+  const std::string bytes = Pattern(1, 100 * kBlockBytes);
+  volume.Write(source, 0, bytes);
+  LosingCopyEngine loser(*volume.core().copies);
+  CopyEngine* const honest = std::exchange(volume.core().copies, &loser);
+  const auto copied = volume.Copy(source, 0, destination, 0, bytes.size());
+  volume.core().copies = honest;
+  ASSERT_TRUE(copied.ok());
+  EXPECT_EQ(*copied, bytes.size());
+  EXPECT_TRUE(bytes == volume.ReadAll(destination));
+  DATA_EXPECT_OK(volume.core().committer->Commit());
+  // The image would call the lost blocks used for good; the next mount looks for itself.
+  DATA_EXPECT_CODE(kBusy, volume.core().space->EncodeImage());
 }
 
 // ---- clones ----

@@ -60,6 +60,41 @@ TEST_F(SpaceTest, ReservesAreForOverwritesAndThePool) {
   DATA_EXPECT_CODE(kNoSpace, space_->TakeForPool(1 << 20, kBlockBytes));
 }
 
+TEST_F(SpaceTest, ScratchIsFreeAgainAndChangesNothing) {
+  const uint64_t free_bytes = space_->usage().free_bytes;
+  int cleared = 0;
+  space_->OnFirstAllocation([&] {
+    ++cleared;
+    return OkStatus();
+  });
+  // The image lies at the start of the only run.
+  const DeviceRange image{DeviceOffset{0}, 3 * kBlockBytes};
+  const auto scratch = space_->BorrowScratch(8 * kBlockBytes, 1 << 20, image);
+  ASSERT_TRUE(scratch.ok());
+  EXPECT_EQ(scratch->length_bytes, 1u << 20);
+  EXPECT_GE(scratch->offset, image.end());
+  DATA_EXPECT_CODE(kBusy, space_->EncodeImage());
+  space_->ReturnScratch(*scratch);
+  DATA_EXPECT_OK(space_->EncodeImage());
+  EXPECT_EQ(space_->usage().free_bytes, free_bytes);
+  EXPECT_FALSE(space_->changed());
+  EXPECT_EQ(cleared, 0);
+
+  TakeAllGrowth();
+  DATA_EXPECT_CODE(kNoSpace, space_->BorrowScratch(8 * kBlockBytes, 1 << 20, {}));
+  EXPECT_EQ(0, commit_count_) << "it never waits";
+}
+
+TEST_F(SpaceTest, WhatIsAbandonedIsNeverUsedAgain) {
+  const auto taken = Take(4 * kBlockBytes);
+  ASSERT_TRUE(taken.ok());
+  space_->Abandon(*taken);
+  DATA_EXPECT_OK(Commit());
+  for (const DeviceRange& run : TakeAllGrowth())
+    EXPECT_TRUE(run.end() <= taken->front().offset || run.offset >= taken->front().end());
+  DATA_EXPECT_CODE(kBusy, space_->EncodeImage());
+}
+
 TEST_F(SpaceTest, CommitsWhenEnoughIsPending) {
   const auto all = TakeAllGrowth();
   space_->Freed({{all[0].offset, 8 * kBlockBytes}});
