@@ -122,6 +122,7 @@ Status Repairer::CopyExtent(InodeId inode, FileOffset file_offset) {
 
 Status Repairer::AdoptChecksums(DeviceRange blocks) {
   AlignedBuffer piece(std::min(blocks.length_bytes, kPieceBytes));
+  uint64_t unreadable = 0;
   for (uint64_t done = 0; done < blocks.length_bytes; done += kPieceBytes) {
     const uint64_t length = std::min(kPieceBytes, blocks.length_bytes - done);
     const DeviceOffset place = blocks.offset + done;
@@ -130,12 +131,16 @@ Status Repairer::AdoptChecksums(DeviceRange blocks) {
       char* block = piece.data() + at;
       const bool is_good =
           is_read || parts_.device.Read(place + at, {block, kBlockBytes}).ok();
-      if (!is_good) FillLost(block);
-      TRY(records_.PutChecksum(
-          place + at, is_good ? Crc32c(block, kBlockBytes) : WrongChecksum(block)));
+      if (is_good)
+        TRY(records_.PutChecksum(place + at, Crc32c(block, kBlockBytes)));
+      else
+        ++unreadable;
     }
     TRY(records_.EndStep());
   }
+  // Another day the device may read them.
+  if (unreadable > 0)
+    return Error(ErrorCode::kRetry, StrCat(unreadable, " blocks can't be read"));
   return OkStatus();
 }
 

@@ -31,7 +31,8 @@ inline constexpr size_t kFixStageCount = 4;
 
 class Repairer;
 // Changes records by way of the Repairer's RecordEditor; all changes of one fix are one
-// batch unless it ends steps itself. kNoSpace: the finding is left, the repair goes on.
+// batch unless it ends steps itself. kNoSpace, kRetry: the finding is left, the repair
+// goes on.
 using Fix = std::function<Status(Repairer&)>;
 
 class RepairPlan {

@@ -1,6 +1,7 @@
 #include "fsck/store_blocks.h"
 
 #include <algorithm>
+#include <span>
 
 #include "base/aligned_buffer.h"
 #include "base/log.h"
@@ -16,6 +17,14 @@ constexpr uint64_t kScanBytes = 1 << 20;
 // Ids of a volume count up from a random number of 48 bits: what is far from those in its
 // first pool belongs to another volume, such as one in an image file.
 constexpr uint64_t kIdDistance = 1ull << 32;
+
+// What can't be read now is given up for good: better ask again.
+bool ReadBlock(BlockDevice& device, DeviceOffset place, std::span<char> block) {
+  constexpr int kAttempts = 3;
+  for (int i = 0; i < kAttempts; ++i)
+    if (device.Read(place, block).ok()) return true;
+  return false;
+}
 
 StoreFiles FromJournal(const store::JournalState& state, DeviceRange segment) {
   StoreFiles out;
@@ -56,7 +65,7 @@ void ScanRange(BlockDevice& device, DeviceRange range, uint64_t low, uint64_t hi
     const bool is_read = device.Read(at, buffer.span().first(length)).ok();
     for (uint64_t i = 0; i < length; i += kBlockBytes) {
       char* block = buffer.data() + i;
-      if (!is_read && !device.Read(at + i, {block, kBlockBytes}).ok()) continue;
+      if (!is_read && !ReadBlock(device, at + i, {block, kBlockBytes})) continue;
       const auto label = store::OpenBlock(block);
       if (!label.ok() || label->file_id < low || label->file_id > high) continue;
       StoreFile& file = scan.files[label->file_id];
@@ -114,7 +123,7 @@ FileBytes ReadStoreFile(BlockDevice& device, const StoreFile& file) {
     piece.length = store::kPayloadBytes;
     const auto place = file.blocks.find(index);
     if (place != file.blocks.end()) {
-      const bool is_read = device.Read(place->second, block.span()).ok();
+      const bool is_read = ReadBlock(device, place->second, block.span());
       if (!is_read) ++out.unreadable_blocks;
       const auto label = store::OpenBlockOf(block.data(), file.id, index);
       if (is_read && label.ok()) {

@@ -117,7 +117,12 @@ class Salvage {
     return Kind::kOther;
   }
 
-  Status Step() const {
+  Status Step() {
+    // Each file is read at least twice: to see what there is, and to take it over.
+    ++steps_;
+    const uint64_t total = 2 * files_.files.size();
+    if (options_.progress && steps_ <= total)
+      options_.progress({2, "rebuild", steps_, total});
     if (options_.is_cancelled && options_.is_cancelled())
       return Error(ErrorCode::kInterrupted, "salvage");
     return OkStatus();
@@ -327,8 +332,7 @@ class Salvage {
     return Write(store, batch);
   }
 
-  Status Write(Store& store, Batch& batch) {
-    TRY(Step());
+  static Status Write(Store& store, Batch& batch) {
     TRY(store.AdmitGrowth(batch.size_bytes()));
     TRY(store.Write(std::move(batch)));
     batch = Batch();
@@ -396,6 +400,7 @@ class Salvage {
   ManifestSummary manifest_;
   std::vector<std::string> notes_;
   std::vector<std::string> samples_;
+  uint64_t steps_ = 0;
   uint64_t version_count_ = 0;
   size_t version_bytes_ = 0;
   uint64_t block_count_ = 0;

@@ -11,6 +11,8 @@
 //   5  blocks in order of place: overlaps, shared ranges, checksums, allocator image
 //   6  with CheckOptions::data: every written block against its checksum
 //
+// (A repair shows its own work as pass 7, and goes back to pass 3 after it.)
+//
 // A pass that can't be finished ends the check: what would be compared with half of the
 // records would only be noise.
 #pragma once

@@ -10,6 +10,7 @@ namespace {
 
 // More rounds than any volume needs: a fix that does not do what it says ends here.
 constexpr int kRoundsMax = 100;
+constexpr size_t kStepFixes = 64;
 
 class VolumeRepair {
  public:
@@ -70,7 +71,8 @@ class VolumeRepair {
     auto checked = CheckAndRepair(superblock, round, plan);
     // Also a device that fails reads has damaged the store, if all is to be repaired.
     const bool is_unreadable =
-        store_ == nullptr && checked.Is(ErrorCode::kIo) && mode_ == RepairMode::kAll;
+        store_ == nullptr && checked.Is(ErrorCode::kIo) &&
+        mode_ == RepairMode::kAll && !is_salvaged_;
     if (!checked.ok() && !IsStoreDamage(checked.error()) && !is_unreadable) {
       report_.TakeRepaired(round);
       return checked.error();
@@ -173,14 +175,17 @@ class VolumeRepair {
                      Report& round) {
     std::vector<const RepairPlan::Item*> done;
     Status status = OkStatus();
-    for (const RepairPlan::Item& item : items) {
+    for (size_t i = 0; i < items.size(); ++i) {
+      const RepairPlan::Item& item = items[i];
+      if (options_.progress && i % kStepFixes == 0)
+        options_.progress({7, "repair", i, items.size()});
       if (options_.is_cancelled && options_.is_cancelled())
         status = Error(ErrorCode::kInterrupted, "repair");
       if (status.ok()) status = item.fix(repairer);
       if (status.ok()) status = repairer.records().EndStep();
       if (!status.ok()) repairer.records().AbandonStep();
-      // No room for this one; the others may need none.
-      if (status.Is(ErrorCode::kNoSpace)) {
+      // No room for this one, or its blocks can't be read; the others may need none.
+      if (status.Is(ErrorCode::kNoSpace) || status.Is(ErrorCode::kRetry)) {
         status = OkStatus();
         continue;
       }
