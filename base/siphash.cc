@@ -6,7 +6,7 @@
 namespace cofs {
 namespace {
 
-struct State {
+struct SipHashState {
   uint64_t v0, v1, v2, v3;
   void Round() {
     v0 += v1;
@@ -31,8 +31,8 @@ struct State {
 }  // namespace
 
 uint64_t SipHash24(const SipHashKey& key, std::string_view data) {
-  State s{key[0] ^ 0x736f6d6570736575ULL, key[1] ^ 0x646f72616e646f6dULL,
-          key[0] ^ 0x6c7967656e657261ULL, key[1] ^ 0x7465646279746573ULL};
+  SipHashState s{key[0] ^ 0x736f6d6570736575ULL, key[1] ^ 0x646f72616e646f6dULL,
+                 key[0] ^ 0x6c7967656e657261ULL, key[1] ^ 0x7465646279746573ULL};
   const char* p = data.data();
   size_t left = data.size();
   for (; left >= 8; left -= 8, p += 8) {

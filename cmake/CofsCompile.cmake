@@ -36,6 +36,8 @@ function(cofs_library name)
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC cofs_compile ${ARG_PUBLIC}
                         PRIVATE ${ARG_PRIVATE})
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ${COFS_UNITY_BUILD}
+                        UNITY_BUILD_BATCH_SIZE 12)
   if(COFS_PRECOMPILE)
     target_precompile_headers(${name} PRIVATE ${COFS_PRECOMPILED_HEADERS})
   endif()

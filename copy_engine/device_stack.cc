@@ -6,9 +6,8 @@
 namespace cofs {
 namespace {
 
-constexpr uint64_t kSectorBytes = 512;
 // Deeper than any stack that makes sense; ends a cycle in what the source tells.
-constexpr int kDepthMax = 16;
+constexpr int kStackDepthMax = 16;
 
 std::vector<std::string_view> Words(std::string_view text) {
   std::vector<std::string_view> words;
@@ -56,7 +55,7 @@ class Resolver {
   Result<StackMap::NodeId> Resolve(BlockNumber number, int depth) {
     if (const auto known = nodes_.find(number); known != nodes_.end())
       return known->second;
-    if (depth > kDepthMax)
+    if (depth > kStackDepthMax)
       return Error(ErrorCode::kNotSupported, "devices stacked too deep");
     TRY_ASSIGN(const BlockFacts facts, source_.Describe(number));
     Result<StackMap::NodeId> node = Error(ErrorCode::kNotSupported, "");

@@ -22,6 +22,9 @@
 
 namespace cofs {
 
+// Of sysfs and of device-mapper tables, whatever the drive's own block size is.
+inline constexpr uint64_t kSectorBytes = 512;
+
 std::string ToString(BlockNumber number);  // "259:1"
 
 // One line of a device-mapper table.

@@ -17,7 +17,7 @@ namespace cofs {
 namespace {
 
 // More in flight than this does not make a drive faster.
-constexpr unsigned kDepthMax = 64;
+constexpr unsigned kQueueDepthMax = 64;
 
 using Time = std::chrono::steady_clock::time_point;
 
@@ -65,16 +65,16 @@ class Commands {
 class Session {
  public:
   static Result<std::unique_ptr<Session>> Create() {
-    const io_uring_op opcodes[] = {IORING_OP_URING_CMD};
+    const int opcodes[] = {IORING_OP_URING_CMD};
     TRY_ASSIGN(auto ring,
                Ring::Create(
-                   {.entry_count = kDepthMax, .big_entries = true, .opcodes = opcodes}));
+                   {.entry_count = kQueueDepthMax, .big_entries = true, .opcodes = opcodes}));
     return std::unique_ptr<Session>(new Session(std::move(ring)));
   }
 
   void Run(const std::vector<NvmeNamespace>& namespaces, unsigned depth,
            Commands& commands) {
-    depth = std::clamp(depth, 1u, kDepthMax);
+    depth = std::clamp(depth, 1u, kQueueDepthMax);
     std::vector<uint32_t> free_slots;
     for (uint32_t slot = 0; slot < depth; ++slot) free_slots.push_back(slot);
     while (true) {
@@ -97,7 +97,7 @@ class Session {
 
  private:
   explicit Session(Ring ring)
-      : ring_(std::move(ring)), lists_(kDepthMax * kNvmeCopyListBytesMax) {}
+      : ring_(std::move(ring)), lists_(kQueueDepthMax * kNvmeCopyListBytesMax) {}
 
   void Prepare(const NvmeNamespace& target, const CopyCommand& command, uint32_t slot) {
     const auto list =
@@ -124,8 +124,8 @@ class Session {
 
   Ring ring_;
   AlignedBuffer lists_;
-  const CopyCommand* in_flight_[kDepthMax] = {};
-  Time sent_at_[kDepthMax] = {};
+  const CopyCommand* in_flight_[kQueueDepthMax] = {};
+  Time sent_at_[kQueueDepthMax] = {};
 };
 
 CopyLimits SmallestLimits(const std::vector<NvmeNamespace>& namespaces) {

@@ -27,7 +27,7 @@ size_t EntryBytes(uint8_t descriptor_format) {
 static_assert(sizeof(nvme_copy_range) == 32);
 static_assert(sizeof(nvme_copy_range_f1) == 40);
 
-Error NoCopy(std::string reason) {
+Error NoNvmeCopy(std::string reason) {
   return Error(ErrorCode::kNotSupported, std::move(reason));
 }
 
@@ -60,11 +60,11 @@ Result<NvmeCopyFacts> DecodeNvmeIdentify(uint32_t nsid, std::span<const char> co
   nvme_id_ctrl ctrl;
   nvme_id_ns ns;
   if (controller.size() < sizeof(ctrl) || name_space.size() < sizeof(ns))
-    return NoCopy("short answer to Identify");
+    return NoNvmeCopy("short answer to Identify");
   std::memcpy(&ctrl, controller.data(), sizeof(ctrl));
   std::memcpy(&ns, name_space.data(), sizeof(ns));
   if ((le16toh(ctrl.oncs) & kOncsCopy) == 0)
-    return NoCopy("the controller has no Copy command (ONCS)");
+    return NoNvmeCopy("the controller has no Copy command (ONCS)");
 
   NvmeCopyFacts facts;
   facts.nsid = nsid;
@@ -72,21 +72,21 @@ Result<NvmeCopyFacts> DecodeNvmeIdentify(uint32_t nsid, std::span<const char> co
       (ns.flbas & 0xf) | (ns.nlbaf > 16 ? (ns.flbas & 0x60u) >> 1 : 0);
   const uint32_t shift = ns.lbaf[format].ds;
   if (shift < 9 || shift > kBlockShift)
-    return NoCopy(StrCat("logical blocks of 2^", shift, " bytes"));
+    return NoNvmeCopy(StrCat("logical blocks of 2^", shift, " bytes"));
   facts.lba_bytes = 1u << shift;
   const uint64_t lba_count = le64toh(ns.nsze);
-  if (lba_count > UINT64_MAX >> shift) return NoCopy("impossible size of the namespace");
+  if (lba_count > UINT64_MAX >> shift) return NoNvmeCopy("impossible size of the namespace");
   facts.size_bytes = lba_count << shift;
-  if ((ns.dps & 7) != 0) return NoCopy("the namespace carries protection information");
+  if ((ns.dps & 7) != 0) return NoNvmeCopy("the namespace carries protection information");
 
   facts.segment_lbas_max = std::min<uint32_t>(le16toh(ns.mssrl), 65536);
   facts.command_lbas_max = le32toh(ns.mcl);
   if (facts.segment_lbas_max == 0 || facts.command_lbas_max == 0)
-    return NoCopy("the namespace allows copies of nothing only (MSSRL or MCL is zero)");
+    return NoNvmeCopy("the namespace allows copies of nothing only (MSSRL or MCL is zero)");
   facts.descriptor_format = GuardOf(ctrl, nvm, format) == 0 ? 0 : 1;
   // Format 0 is there even where an early controller does not say so.
   if (facts.descriptor_format == 1 && (le16toh(ctrl.ocfs) & 2) == 0)
-    return NoCopy("the controller lacks the Copy format for a wide guard (OCFS)");
+    return NoNvmeCopy("the controller lacks the Copy format for a wide guard (OCFS)");
   facts.segments_max = std::min<uint32_t>(
       uint32_t{ns.msrc} + 1, kNvmeCopyListBytesMax / EntryBytes(facts.descriptor_format));
   return facts;
@@ -170,14 +170,14 @@ NvmeCopyEnd DecodeNvmeEnd(const CopyCommand& command, int32_t result, uint32_t w
 
 Result<NvmeNamespace> NvmeNamespace::Open(const StackLeaf& leaf) {
   if (leaf.drive != DriveKind::kNvme || !leaf.name.starts_with("nvme"))
-    return NoCopy("not an NVMe namespace");
+    return NoNvmeCopy("not an NVMe namespace");
   NvmeNamespace opened;
   opened.name_ = leaf.name;
   TRY_ASSIGN(opened.block_, OpenDriveNode(leaf));
   if (const Status identified = opened.Identify(); !identified.ok())
     return identified.error().Within(leaf.name);
   if (opened.facts_.size_bytes < leaf.size_bytes)
-    return NoCopy(leaf.name + ": the namespace is smaller than its block device");
+    return NoNvmeCopy(leaf.name + ": the namespace is smaller than its block device");
   opened.OpenGeneric(leaf);
   return opened;
 }
@@ -191,7 +191,7 @@ Status NvmeNamespace::Identify() {
   nvme_nvm_id_ns nvm = {};
   const auto check = [](int result) -> Status {
     if (result < 0) return ErrorOfErrno(errno, "Identify");
-    if (result > 0) return NoCopy("Identify: " + NvmeStatusWords(result));
+    if (result > 0) return NoNvmeCopy("Identify: " + NvmeStatusWords(result));
     return OkStatus();
   };
   TRY(check(nvme_identify_ctrl(block_.get(), &controller)));

@@ -20,7 +20,7 @@ constexpr unsigned kCopyTimeoutMs = 120'000;
 // A unit attention is pending for each of several events (reset, new parameters).
 constexpr int kTriesMax = 4;
 
-Error NoCopy(std::string reason) {
+Error NoExtendedCopy(std::string reason) {
   return Error(ErrorCode::kNotSupported, std::move(reason));
 }
 
@@ -94,19 +94,19 @@ struct LogicalUnit {
 };
 
 Result<LogicalUnit> OpenUnit(const StackLeaf& leaf) {
-  if (leaf.drive != DriveKind::kScsi) return NoCopy("not a SCSI device");
+  if (leaf.drive != DriveKind::kScsi) return NoExtendedCopy("not a SCSI device");
   LogicalUnit unit;
   TRY_ASSIGN(unit.fd, OpenDriveNode(leaf));
   const int fd = unit.fd.get();
   TRY_ASSIGN(const auto inquiry, Ask(fd, InquiryRequest(36), 36, "INQUIRY"));
   TRY_ASSIGN(const bool has_copy, DecodeHasThirdPartyCopy(inquiry));
-  if (!has_copy) return NoCopy("the target has no EXTENDED COPY (3PC of INQUIRY)");
+  if (!has_copy) return NoExtendedCopy("the target has no EXTENDED COPY (3PC of INQUIRY)");
   constexpr uint16_t kAnswerBytes = 1024;
   TRY_ASSIGN(const auto capacity_bytes,
              Ask(fd, ReadCapacityRequest(32), 32, "READ CAPACITY"));
   TRY_ASSIGN(const ScsiCapacity capacity, DecodeCapacity(capacity_bytes));
   if (capacity.block_count * capacity.block_bytes < leaf.size_bytes)
-    return NoCopy("the logical unit is smaller than its block device");
+    return NoExtendedCopy("the logical unit is smaller than its block device");
   unit.block_bytes = capacity.block_bytes;
   TRY_ASSIGN(const auto page, Ask(fd, VitalProductRequest(0x83, kAnswerBytes),
                                   kAnswerBytes, "device identification page"));

@@ -20,8 +20,6 @@
 namespace cofs {
 namespace {
 
-constexpr uint64_t kSectorBytes = 512;
-
 bool Exists(const std::string& path) {
   struct stat info;
   return ::stat(path.c_str(), &info) == 0;

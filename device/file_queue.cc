@@ -23,7 +23,7 @@ constexpr uint64_t kBounceBytes = 1 << 20;
 constexpr uint64_t kTransferBytesMax = 1 << 30;
 constexpr unsigned kRetryCountMax = 100;
 
-constexpr io_uring_op kOpcodes[] = {IORING_OP_READ,       IORING_OP_WRITE,
+constexpr int kOpcodes[] = {IORING_OP_READ,       IORING_OP_WRITE,
                                     IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED,
                                     IORING_OP_FSYNC,      IORING_OP_FALLOCATE};
 

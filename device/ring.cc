@@ -10,7 +10,7 @@
 namespace cofs {
 namespace {
 
-std::string_view NameOf(io_uring_op opcode) {
+std::string_view NameOf(int opcode) {
   switch (opcode) {
     case IORING_OP_READ:
       return "READ";
@@ -91,10 +91,10 @@ Result<Ring> Ring::Create(const Options& options) {
       io_uring_get_probe_ring(ring.ring_.get()));
   if (!probe) return Error(ErrorCode::kNotSupported, "io_uring can't be probed");
   std::string missing;
-  for (const io_uring_op opcode : options.opcodes) {
+  for (const int opcode : options.opcodes) {
     if (io_uring_opcode_supported(probe.get(), opcode)) continue;
     missing +=
-        StrCat(missing.empty() ? "" : ", ", NameOf(opcode), " (", int{opcode}, ")");
+        StrCat(missing.empty() ? "" : ", ", NameOf(opcode), " (", opcode, ")");
   }
   if (!missing.empty())
     return Error(ErrorCode::kNotSupported, "io_uring of this kernel lacks " + missing);

@@ -23,7 +23,7 @@ class Ring {
   struct Options {
     unsigned entry_count = 64;  // of the submission queue; completions have twice that
     bool big_entries = false;   // SQE128 and CQE32, for commands passed to a driver
-    std::span<const io_uring_op> opcodes;  // those that must be there
+    std::span<const int> opcodes;  // io_uring_op; those that must be there
   };
   struct Completion {
     uint64_t user_data = 0;

@@ -10,7 +10,6 @@
 namespace cofs {
 namespace {
 
-constexpr uint32_t kTypeDirectory = S_IFDIR >> 12;
 constexpr uint32_t kTypeFile = S_IFREG >> 12;
 constexpr uint64_t kStepRecords = 1024;
 

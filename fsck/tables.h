@@ -2,6 +2,8 @@
 // arrays, about 100 bytes for a file with one link and one extent.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <optional>
@@ -11,6 +13,8 @@
 #include "extent_map/shared_ranges.h"
 
 namespace cofs {
+
+inline constexpr uint8_t kTypeDirectory = S_IFDIR >> 12;  // of a directory entry
 
 struct InodeEntry {
   InodeId inode;

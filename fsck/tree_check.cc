@@ -8,7 +8,6 @@
 namespace cofs {
 namespace {
 
-constexpr uint8_t kTypeDirectory = S_IFDIR >> 12;
 constexpr uint64_t kStepLinks = 4096;
 
 // States of the search for cycles.

@@ -8,10 +8,6 @@ namespace cofs::store {
 namespace {
 
 rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
-std::string_view View(const rocksdb::Slice& slice) {
-  return {slice.data(), slice.size()};
-}
-
 // The store has no range deletions: nobody need look for them.
 rocksdb::ReadOptions MakeReadOptions() {
   rocksdb::ReadOptions options;
@@ -47,8 +43,8 @@ class RocksCursor : public Cursor {
     Move([&] { iterator_->Prev(); });
   }
   bool valid() const override { return !error_ && iterator_->Valid(); }
-  std::string_view key() const override { return View(iterator_->key()); }
-  std::string_view value() const override { return View(iterator_->value()); }
+  std::string_view key() const override { return iterator_->key().ToStringView(); }
+  std::string_view value() const override { return iterator_->value().ToStringView(); }
   Status status() const override {
     if (error_) return *error_;
     const rocksdb::Status status = iterator_->status();

@@ -26,7 +26,7 @@ std::string NameOf(const std::string& path) {
 
 bool IsStoreDirectory(const std::string& path) { return NameOf(path + "/x") == "x"; }
 
-IOStatus NoSuchFile(const std::string& name) { return IOStatus::PathNotFound(name); }
+IOStatus NoSuchPath(const std::string& name) { return IOStatus::PathNotFound(name); }
 
 class Directory : public rocksdb::FSDirectory {
  public:
@@ -99,7 +99,7 @@ IOStatus VolumeFileSystem::NewSequentialFile(
   result->reset();
   return Contained([&] {
     FileRef file = table_.Find(NameOf(name));
-    if (file == nullptr) return NoSuchFile(name);
+    if (file == nullptr) return NoSuchPath(name);
     FileLayout layout = table_.LayoutOf(*file);
     *result = NewSequentialReader(device_, latch_, std::move(file), NameOf(name),
                                   std::move(layout));
@@ -113,7 +113,7 @@ IOStatus VolumeFileSystem::NewRandomAccessFile(
   result->reset();
   return Contained([&] {
     FileRef file = table_.Find(NameOf(name));
-    if (file == nullptr) return NoSuchFile(name);
+    if (file == nullptr) return NoSuchPath(name);
     FileLayout layout = table_.LayoutOf(*file);
     *result = NewRandomReader(device_, latch_, std::move(file), NameOf(name),
                               std::move(layout));
@@ -166,7 +166,7 @@ IOStatus VolumeFileSystem::NewDirectory(const std::string& name, const IOOptions
                                         IODebugContext*) {
   result->reset();
   return Contained([&] {
-    if (!IsStoreDirectory(name)) return NoSuchFile(name);
+    if (!IsStoreDirectory(name)) return NoSuchPath(name);
     *result = std::make_unique<Directory>(table_, latch_);
     return IOStatus::OK();
   });
@@ -234,7 +234,7 @@ IOStatus VolumeFileSystem::GetFileSize(const std::string& name, const IOOptions&
   *size = 0;
   return Contained([&] {
     const FileRef file = table_.Find(NameOf(name));
-    if (file == nullptr) return NoSuchFile(name);
+    if (file == nullptr) return NoSuchPath(name);
     *size = table_.LayoutOf(*file).size_bytes;
     return IOStatus::OK();
   });
@@ -245,7 +245,7 @@ IOStatus VolumeFileSystem::GetFileModificationTime(const std::string& name,
                                                    IODebugContext*) {
   *time = 0;  // not kept; RocksDB only asks for it to report or to age archived logs
   return Contained([&] {
-    return table_.Find(NameOf(name)) != nullptr ? IOStatus::OK() : NoSuchFile(name);
+    return table_.Find(NameOf(name)) != nullptr ? IOStatus::OK() : NoSuchPath(name);
   });
 }
 
@@ -308,7 +308,7 @@ IOStatus VolumeFileSystem::IsDirectory(const std::string& path, const IOOptions&
   return Contained([&] {
     *is_directory = IsStoreDirectory(path);
     return *is_directory || table_.Find(NameOf(path)) != nullptr ? IOStatus::OK()
-                                                                 : NoSuchFile(path);
+                                                                 : NoSuchPath(path);
   });
 }
 

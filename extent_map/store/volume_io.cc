@@ -12,8 +12,6 @@ using rocksdb::IOOptions;
 using rocksdb::IOStatus;
 using rocksdb::Slice;
 
-std::string_view View(const Slice& slice) { return {slice.data(), slice.size()}; }
-
 // What the two kinds of readers share. Holds the file, and so its chunks.
 class Reader {
  public:
@@ -87,7 +85,7 @@ class GroupFile : public rocksdb::FSWritableFile {
   using FSWritableFile::Append;
   IOStatus Append(const Slice& data, const IOOptions&, IODebugContext*) override {
     return ContainedWrite(latch_, [&] {
-      writer_->Append(View(data));
+      writer_->Append(data.ToStringView());
       return OkStatus();
     });
   }
@@ -173,7 +171,7 @@ class WholeFile : public rocksdb::FSWritableFile {
       : writer_(std::move(writer)), latch_(latch) {}
   using FSWritableFile::Append;
   IOStatus Append(const Slice& data, const IOOptions&, IODebugContext*) override {
-    return ContainedWrite(latch_, [&] { return writer_->Append(View(data)); });
+    return ContainedWrite(latch_, [&] { return writer_->Append(data.ToStringView()); });
   }
   IOStatus Truncate(uint64_t size, const IOOptions&, IODebugContext*) override {
     return size == writer_->appended_bytes() ? IOStatus::OK()

@@ -72,14 +72,12 @@ Result<bool> RemoveCapability(const Store& store, InodeId id, const InodeRecord&
   return value.has_value();
 }
 
-Error Stale(InodeId id) { return Error(ErrorCode::kStale, StrCat("inode ", id)); }
-
 }  // namespace
 
 Result<InodeStat> Attributes::Get(InodeId id) {
   TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
   SharedLock lock(inode->mutex);
-  if (inode->reaped) return Stale(id);
+  if (inode->reaped) return StaleInode(id);
   return InodeStat{id, inode->record};
 }
 
@@ -88,7 +86,7 @@ Result<std::string> Attributes::ReadLink(InodeId id) {
   std::string target;
   {
     SharedLock lock(inode->mutex);
-    if (inode->reaped) return Stale(id);
+    if (inode->reaped) return StaleInode(id);
     if (!S_ISLNK(inode->record.mode))
       return Error(ErrorCode::kInvalidArgument, StrCat("inode ", id, " is no symlink"));
     target = inode->record.symlink_target;
@@ -112,7 +110,7 @@ Result<InodeStat> Attributes::Set(InodeId id, const AttributeChange& change) {
 Status Attributes::SetRecord(const InodeRef& inode, const AttributeChange& change) {
   TRY(core_.store->AdmitGrowth(kAttributesBatchBytesMax));
   ExclusiveLock lock(inode->mutex);
-  if (inode->reaped) return Stale(inode->id);
+  if (inode->reaped) return StaleInode(inode->id);
   TRY(CheckChange(inode->record, change));
   InodeRecord record = inode->record;
   ApplyChange(change, Now(), record);
@@ -128,7 +126,7 @@ Status Attributes::SetRecord(const InodeRef& inode, const AttributeChange& chang
 Status Attributes::SetSize(const InodeRef& inode, const AttributeChange& change) {
   {
     SharedLock lock(inode->mutex);
-    if (inode->reaped) return Stale(inode->id);
+    if (inode->reaped) return StaleInode(inode->id);
     if (inode->is_directory())
       return Error(ErrorCode::kIsDirectory, StrCat("inode ", inode->id));
     if (!inode->is_regular())
@@ -175,7 +173,7 @@ Status Attributes::KillPrivileges(const InodeRef& inode) {
     if (!has_bits && (inode->record.flags & kInodeHasXattr) == 0) return OkStatus();
   }
   ExclusiveLock lock(inode->mutex);
-  if (inode->reaped) return Stale(inode->id);
+  if (inode->reaped) return StaleInode(inode->id);
   InodeRecord record = inode->record;
   record.mode = WithoutPrivileges(record.mode);
   Transaction transaction;

@@ -13,8 +13,8 @@ namespace {
 
 // Space kept behind a stream that extends a file: as much as the file has, within
 // these. One small write is no stream.
-constexpr uint64_t kWindowBytesMin = 256 << 10;
-constexpr uint64_t kWindowBytesMax = 8 << 20;
+constexpr uint64_t kStreamWindowBytesMin = 256 << 10;
+constexpr uint64_t kStreamWindowBytesMax = 8 << 20;
 constexpr uint64_t kStreamBytesMin = 128 << 10;
 
 FileOffset BlockOf(FileOffset offset) {
@@ -168,8 +168,8 @@ Plan PlanFor(std::span<const Extent> existing, FileOffset begin, FileOffset end)
 uint64_t WindowBytesFor(uint64_t size_bytes, FileOffset begin, FileOffset data_end) {
   if (data_end.value() <= size_bytes) return 0;
   if (size_bytes == 0 && data_end - begin < kStreamBytesMin) return 0;
-  return std::clamp(RoundUp(data_end.value(), kBlockBytes), kWindowBytesMin,
-                    kWindowBytesMax);
+  return std::clamp(RoundUp(data_end.value(), kBlockBytes), kStreamWindowBytesMin,
+                    kStreamWindowBytesMax);
 }
 
 }  // namespace

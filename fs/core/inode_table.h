@@ -14,6 +14,11 @@
 
 namespace cofs {
 
+// There is no such inode any more.
+inline Error StaleInode(InodeId id) {
+  return Error(ErrorCode::kStale, StrCat("inode ", id));
+}
+
 class InodeTable {
  public:
   InodeTable(const Store& store, size_t inode_count_max);

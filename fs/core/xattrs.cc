@@ -23,8 +23,6 @@ Status CheckXattrName(std::string_view name) {
 Error NoAttribute(InodeId id) {
   return Error(ErrorCode::kNoAttribute, StrCat("inode ", id));
 }
-Error Stale(InodeId id) { return Error(ErrorCode::kStale, StrCat("inode ", id)); }
-
 bool MayHaveXattrs(const InodeRecord& record) {
   return (record.flags & kInodeHasXattr) != 0;
 }
@@ -50,7 +48,7 @@ Result<std::string> Xattrs::Get(InodeId id, std::string_view name) {
   TRY(CheckXattrName(name));
   TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
   SharedLock lock(inode->mutex);
-  if (inode->reaped) return Stale(id);
+  if (inode->reaped) return StaleInode(id);
   if (!MayHaveXattrs(inode->record)) return NoAttribute(id);
   TRY_ASSIGN(std::optional<std::string> value, core_.store->Get(XattrKey(id, name)));
   if (!value) return NoAttribute(id);
@@ -67,7 +65,7 @@ Status Xattrs::Set(InodeId id, std::string_view name, std::string_view value,
   TRY(core_.store->AdmitGrowth(1024 + value.size()));
   {
     ExclusiveLock lock(inode->mutex);
-    if (inode->reaped) return Stale(id);
+    if (inode->reaped) return StaleInode(id);
     TRY(CheckMayChange(inode->record, id));
     const std::string key = XattrKey(id, name);
     if (mode != XattrMode::kSet) {
@@ -96,7 +94,7 @@ Status Xattrs::Remove(InodeId id, std::string_view name) {
   TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
   {
     ExclusiveLock lock(inode->mutex);
-    if (inode->reaped) return Stale(id);
+    if (inode->reaped) return StaleInode(id);
     TRY(CheckMayChange(inode->record, id));
     if (!MayHaveXattrs(inode->record)) return NoAttribute(id);
     const std::string key = XattrKey(id, name);
@@ -118,7 +116,7 @@ Status Xattrs::Remove(InodeId id, std::string_view name) {
 Result<std::vector<std::string>> Xattrs::List(InodeId id) {
   TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
   SharedLock lock(inode->mutex);
-  if (inode->reaped) return Stale(id);
+  if (inode->reaped) return StaleInode(id);
   std::vector<std::string> names;
   if (!MayHaveXattrs(inode->record)) return names;
   const KeyRange range = XattrKeys(id);

@@ -72,6 +72,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Create(Operations& operations,
   fuse_args args{1, arguments, 0};
   const fuse_lowlevel_ops table = Operations::Table();
   session->session_ = fuse_session_new(&args, &table, sizeof(table), &operations);
+  fuse_opt_free_args(&args);  // libfuse has made a copy of its own
   if (session->session_ == nullptr)
     return Error(ErrorCode::kSystem, "libfuse made no session");
   return session;

@@ -34,7 +34,7 @@ bool IsBetween(const Model::Node& found, const Model::Node& before,
   const std::string& bytes = found.data == nullptr ? none : *found.data;
   const std::string& old_bytes = before.data == nullptr ? none : *before.data;
   const std::string& new_bytes = after.data == nullptr ? none : *after.data;
-  const auto [least, most] = std::minmax(old_bytes.size(), new_bytes.size());
+  const auto [least, most] = std::minmax({old_bytes.size(), new_bytes.size()});
   if (bytes.size() < least || bytes.size() > most) return false;
   for (size_t i = 0; i < bytes.size(); ++i)
     if (!IsPlausible(static_cast<uint8_t>(bytes[i]), i, old_bytes, new_bytes))

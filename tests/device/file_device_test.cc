@@ -339,7 +339,7 @@ TEST_F(FileDeviceTest, RingsThatCannotBeMadeAreNotNeeded) {
 }
 
 TEST_F(FileDeviceTest, RingNamesWhatIsMissing) {
-  const io_uring_op unknown[] = {IORING_OP_READ, static_cast<io_uring_op>(250)};
+  const int unknown[] = {IORING_OP_READ, 250};
   const auto ring =
       Ring::Create({.entry_count = 4, .big_entries = false, .opcodes = unknown});
   ASSERT_TRUE(ring.Is(ErrorCode::kNotSupported));
