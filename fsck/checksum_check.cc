@@ -16,13 +16,6 @@ constexpr uint64_t kReadBytes = 1 << 20;
 constexpr unsigned kReadDepth = 8;
 static_assert(kReadBytes % kChecksumChunkBytes == 0);
 
-Fix DeletionOf(std::string_view key) {
-  return [key = std::string(key)](Repairer& repairer) {
-    repairer.records().Delete(key);
-    return OkStatus();
-  };
-}
-
 // Walks `written` chunk by chunk of checksums.
 class ChunkNeeds {
  public:

@@ -7,7 +7,6 @@
 namespace cofs {
 namespace {
 
-constexpr uint8_t kTypeDirectory = S_IFDIR >> 12;
 constexpr int kSuffixMax = 1000;
 
 // "NAME~N", the name cut so that it fits.

@@ -13,13 +13,6 @@ namespace {
 constexpr uint32_t kTypeFile = S_IFREG >> 12;
 constexpr uint64_t kStepRecords = 1024;
 
-Fix DeletionOf(std::string_view key) {
-  return [key = std::string(key)](Repairer& repairer) {
-    repairer.records().Delete(key);
-    return OkStatus();
-  };
-}
-
 class RecordWalk {
  public:
   explicit RecordWalk(CheckContext& context)

@@ -11,6 +11,7 @@
 #include "extent_map/allocator.h"
 #include "extent_map/superblock.h"
 #include "fsck/record_editor.h"
+#include "fsck/repair_plan.h"
 #include "fsck/report.h"
 #include "fsck/tables.h"
 
@@ -86,5 +87,13 @@ class Repairer {
   RecordEditor records_;
   InodeId lost_and_found_;
 };
+
+// Deletes the record at `key`.
+inline Fix DeletionOf(std::string_view key) {
+  return [key = std::string(key)](Repairer& repairer) {
+    repairer.records().Delete(key);
+    return OkStatus();
+  };
+}
 
 }  // namespace cofs

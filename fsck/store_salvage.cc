@@ -27,7 +27,7 @@ using salvage::VersionType;
 
 constexpr size_t kPassBytes = 256 << 20;    // of versions in memory at a time
 constexpr size_t kVersionOverhead = 160;    // of a Version, with its two strings
-constexpr size_t kBatchBytes = 512 << 10;
+constexpr size_t kSalvageBatchBytes = 512 << 10;
 constexpr size_t kSampleStep = 256;
 // More than one unreadable block in so many: the device is dying, or not connected.
 constexpr uint64_t kUnreadableShare = 8;
@@ -326,7 +326,7 @@ class Salvage {
       const auto value = Resolve({&versions[begin], end - begin});
       if (value) batch.Put(versions[begin].key, *value);
       begin = end;
-      if (batch.size_bytes() < kBatchBytes) continue;
+      if (batch.size_bytes() < kSalvageBatchBytes) continue;
       TRY(Write(store, batch));
     }
     return Write(store, batch);
