@@ -118,6 +118,8 @@ void CopyFacts(const StatsJson& stats, FactSheet& sheet) {
   sheet.Section("Copies");
   sheet.Fact("copies", count_and_bytes("copies", "copied_bytes"));
   sheet.Fact("clones", count_and_bytes("clones", "cloned_bytes"));
+  sheet.Fact("deduped", FormatBytes(StatsNumber(copy, "deduped_bytes")));
+  sheet.Fact("unshared", FormatBytes(StatsNumber(copy, "unshared_bytes")));
   for (const StatsJson& way : StatsList(copy, "ways")) {
     const uint64_t commands = StatsNumber(way, "commands");
     if (commands == 0) continue;

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "cli/clone_command.h"
 #include "cli/copy_command.h"
 #include "cli/map_command.h"
 #include "cli/probe_command.h"
@@ -28,6 +29,8 @@ struct Arguments {
   CopyCommandOptions copy;
   std::vector<std::string> copy_paths;
   std::string copy_directory, reflink = "auto", progress = "auto";
+  CloneCommandOptions clone;
+  std::string clone_destination;
   bool archive = false, preserve = false, dereference = false;
   int exit_code = 0;
 };
@@ -46,6 +49,16 @@ void AddTop(CLI::App& app, Arguments& a) {
   top->add_option("-d,--delay", a.top.interval_s, "seconds between lines (default: 1)")
       ->check(CLI::Range(0.1, 3600.0));
   top->callback([&a] { a.exit_code = RunTop(a.path, a.top); });
+}
+
+void AddClone(CLI::App& app, Arguments& a) {
+  CLI::App* clone = app.add_subcommand("clone", "Makes a file that shares another's blocks");
+  clone->add_option("SOURCE", a.path, "a regular file")->required();
+  clone->add_option("DESTINATION", a.clone_destination, "a new name, or a directory")
+      ->required();
+  clone->add_flag("--replace", a.clone.replace,
+                  "a file that is there is replaced, in one step");
+  clone->callback([&a] { a.exit_code = RunClone(a.path, a.clone_destination, a.clone); });
 }
 
 void AddMap(CLI::App& app, Arguments& a) {
@@ -198,6 +211,7 @@ int main(int argc, char** argv) {
   cofs::AddTop(app, arguments);
   cofs::AddProbe(app, arguments);
   cofs::AddCopy(app, arguments);
+  cofs::AddClone(app, arguments);
   cofs::AddSet(app, arguments);
   cofs::AddMap(app, arguments);
   cofs::AddTrim(app, arguments);

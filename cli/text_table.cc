@@ -47,18 +47,18 @@ std::string FormatCount(uint64_t count) {
 }
 
 std::string FormatDuration(uint64_t seconds) {
-  struct Unit {
+  struct TimeUnit {
     uint64_t seconds;
     const char* name;
   };
-  static constexpr std::array<Unit, 4> kUnits = {
+  static constexpr std::array<TimeUnit, 4> kUnits = {
       {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}}};
   size_t first = 0;
   while (first + 1 < kUnits.size() && seconds < kUnits[first].seconds) ++first;
   std::ostringstream text;
   text << seconds / kUnits[first].seconds << ' ' << kUnits[first].name;
   if (first + 1 < kUnits.size()) {
-    const Unit& next = kUnits[first + 1];
+    const TimeUnit& next = kUnits[first + 1];
     const uint64_t rest = seconds % kUnits[first].seconds / next.seconds;
     if (rest != 0) text << ' ' << rest << ' ' << next.name;
   }

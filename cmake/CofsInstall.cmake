@@ -1,5 +1,10 @@
 install(TARGETS mkfs.cofs fsck.cofs mount.cofs DESTINATION ${CMAKE_INSTALL_SBINDIR})
 install(TARGETS cofs DESTINATION ${CMAKE_INSTALL_BINDIR})
+# LD_PRELOAD=PREFIX/lib/.../cofs/cofs-reflink.so
+install(TARGETS cofs_reflink LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/cofs)
+# #include <cofs/ioctl.h>
+install(FILES fs/fuse/cofs_ioctl.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cofs
+        RENAME ioctl.h)
 
 # mount(8), mkfs(8) and fsck(8) look for helpers by the name of the type: cofs,
 # fuse.cofs and, as for other block-device FUSE file systems, fuseblk.cofs.

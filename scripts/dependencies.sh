@@ -14,7 +14,7 @@ build_packages=(
 )
 test_packages=(
   libgtest-dev libgmock-dev attr util-linux e2fsprogs xfsprogs btrfs-progs
-  rsync file python3
+  rsync file python3 qemu-utils duperemove
 )
 
 case "${1:-}" in

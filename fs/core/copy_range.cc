@@ -416,6 +416,13 @@ Result<uint64_t> Copier::Run(uint64_t length_bytes) {
 
 }  // namespace
 
+void AddReport(const CopyRangeReport& report, CopyRangeReport& sum) {
+  sum.engine.Add(report.engine);
+  sum.memory_bytes += report.memory_bytes;
+  sum.shared_bytes += report.shared_bytes;
+  sum.hole_bytes += report.hole_bytes;
+}
+
 Result<uint64_t> CopyRange::Copy(const CopyRangeRequest& request) {
   TRY(CheckCopyFiles(core_, *request.source, *request.destination));
   if (request.destination_offset.value() > kFileBytesMax ||

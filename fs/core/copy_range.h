@@ -23,6 +23,8 @@ struct CopyRangeReport {
   uint64_t hole_bytes = 0;    // no data there, unwritten blocks included
 };
 
+void AddReport(const CopyRangeReport& report, CopyRangeReport& sum);
+
 struct CopyRangeRequest {
   InodeRef source;
   FileOffset source_offset;
@@ -34,6 +36,11 @@ struct CopyRangeRequest {
   bool kill_privileges = true;
   std::optional<CopyRangePolicy> policy{};  // instead of the mount's
   CopyRangeReport* report = nullptr;        // added to, also by a copy that fails
+};
+
+struct DedupeResult {
+  uint64_t deduped_bytes = 0;  // from the start of the range
+  bool differs = false;        // then nothing was done
 };
 
 class CopyRange {
@@ -56,6 +63,20 @@ class CopyRange {
   // a crash or an error leaves a prefix.
   // `interrupted` and `policy` don't matter.
   Status Clone(const CopyRangeRequest& request);
+  // Whether Clone() would accept it as things stand.
+  Status CheckClone(const CopyRangeRequest& request);
+  // FIDEDUPERANGE: shares the blocks if the bytes are the same; checksums are compared
+  // first, bytes second. Offsets block-aligned and both ranges within their files, else
+  // kInvalidArgument; the length is rounded down to blocks unless it ends at the end of
+  // both. Neither contents nor times of the destination change. Less than asked for when
+  // the files are written meanwhile, on an interrupt, or on an error behind the first
+  // window of 4 MiB; a crash leaves a prefix.
+  Result<DedupeResult> Dedupe(const CopyRangeRequest& request);
+  // Copies what is shared in the range to blocks of the file's own, by the copy engine.
+  // Nothing beyond the end of the file. After an error, a crash or an interrupt
+  // (kInterrupted) a front part is done.
+  Status Unshare(const InodeRef& file, FileOffset offset, uint64_t length_bytes,
+                 const std::function<bool()>& interrupted);
 
  private:
   Core& core_;

@@ -24,6 +24,7 @@ struct CoreCounters {
   // Of copied_bytes: through memory because they are parts of blocks or not aligned alike.
   std::atomic<uint64_t> copied_by_memory_bytes{0}, unaligned_copy_count{0};
   std::atomic<uint64_t> bad_source_count{0};  // of copies that met a bad block
+  std::atomic<uint64_t> deduped_bytes{0}, unshared_bytes{0};
   std::atomic<uint64_t> checksum_errors{0}, io_errors{0};
   std::atomic<uint64_t> created_count{0}, removed_count{0};
 };

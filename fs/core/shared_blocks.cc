@@ -10,6 +10,29 @@
 namespace cofs {
 namespace {
 
+// Calls visit(offset, record) for each record that overlaps or touches `range`.
+template <typename Visit>
+Status ForEachRecord(Cursor& cursor, const std::string& first_key, DeviceRange range,
+                     Visit&& visit) {
+  cursor.SeekForPrev(SharedKey(range.offset));
+  if (!cursor.valid()) {
+    TRY(cursor.status());
+    cursor.Seek(first_key);
+  }
+  for (; cursor.valid(); cursor.Next()) {
+    TRY_ASSIGN(const ParsedKey key, ParseKey(cursor.key()));
+    if (key.kind != RecordKind::kShared)
+      return Error(ErrorCode::kCorrupt, "a key among the shared ranges");
+    if (key.position > range.end().value()) break;
+    auto record = DecodeShared(cursor.value());
+    if (!record.ok())
+      return record.error().Within(StrCat("shared range at ", key.position));
+    if (key.position + record->length_bytes < range.offset.value()) continue;
+    visit(key.position, *record);
+  }
+  return cursor.status();
+}
+
 // Records as they are after the changes so far of one batch. Everything that a change
 // can touch is loaded before the first change.
 class ChangedRecords {
@@ -22,24 +45,11 @@ class ChangedRecords {
 
   // Reads the records that overlap or touch `range`.
   Status Load(DeviceRange range) {
-    cursor_->SeekForPrev(SharedKey(range.offset));
-    if (!cursor_->valid()) {
-      TRY(cursor_->status());
-      cursor_->Seek(first_key_);
-    }
-    for (; cursor_->valid(); cursor_->Next()) {
-      TRY_ASSIGN(const ParsedKey key, ParseKey(cursor_->key()));
-      if (key.kind != RecordKind::kShared)
-        return Error(ErrorCode::kCorrupt, "a key among the shared ranges");
-      if (key.position > range.end().value()) break;
-      auto record = DecodeShared(cursor_->value());
-      if (!record.ok())
-        return record.error().Within(StrCat("shared range at ", key.position));
-      if (key.position + record->length_bytes < range.offset.value()) continue;
-      before_.emplace(key.position, *record);
-      records_.emplace(key.position, *record);
-    }
-    return cursor_->status();
+    return ForEachRecord(*cursor_, first_key_, range,
+                         [&](uint64_t offset, const SharedRecord& record) {
+                           before_.emplace(offset, record);
+                           records_.emplace(offset, record);
+                         });
   }
   // Where the loaded records lie.
   std::vector<LockedRange> Places() const {
@@ -133,6 +143,24 @@ Result<SharedBlocks::Locks> SharedBlocks::ShareAndDrop(std::span<const DeviceRan
     records.PutInto(transaction.batch());
     return locks;
   }
+}
+
+Result<std::vector<DeviceRange>> SharedBlocks::SharedParts(DeviceRange range) const {
+  std::vector<DeviceRange> parts;
+  const KeyRange keys = AllShared();
+  const auto cursor = store_.NewCursor(keys.first, keys.last);
+  TRY(ForEachRecord(*cursor, keys.first, range,
+                    [&](uint64_t offset, const SharedRecord& record) {
+                      const DeviceOffset begin = std::max(DeviceOffset{offset}, range.offset);
+                      const DeviceOffset end =
+                          std::min(DeviceOffset{offset + record.length_bytes}, range.end());
+                      if (begin >= end) return;
+                      if (!parts.empty() && parts.back().end() == begin)
+                        parts.back().length_bytes += end - begin;
+                      else
+                        parts.push_back({begin, end - begin});
+                    }));
+  return parts;
 }
 
 }  // namespace cofs

@@ -41,6 +41,9 @@ class SharedBlocks {
   // that drops it is not freed.
   Result<Locks> ShareAndDrop(std::span<const DeviceRange> shared,
                              std::span<const Extent> dropped, Transaction& transaction);
+  // Those parts of `range` that have two or more owners at this moment, in order; parts
+  // that touch are joined.
+  Result<std::vector<DeviceRange>> SharedParts(DeviceRange range) const;
 
  private:
   const Store& store_;

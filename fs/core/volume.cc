@@ -175,39 +175,59 @@ Result<std::vector<Extent>> Volume::Map(InodeId id, FileOffset begin, FileOffset
   return parts_->data->Map(inode, begin, end, count_max);
 }
 
-Result<uint64_t> Volume::Copy(InodeId source, FileOffset source_offset,
-                              InodeId destination, FileOffset destination_offset,
-                              uint64_t length_bytes, std::function<bool()> interrupted,
-                              bool kill_privileges) {
-  TRY_ASSIGN(const InodeRef from, UseFile(source));
-  TRY_ASSIGN(const InodeRef to, UseFileToChange(destination));
-  Result<uint64_t> copied =
-      parts_->copy_range->Copy({.source = from,
-                                .source_offset = source_offset,
-                                .destination = to,
-                                .destination_offset = destination_offset,
-                                .length_bytes = length_bytes,
-                                .interrupted = std::move(interrupted),
-                                .kill_privileges = kill_privileges});
-  if (!copied.ok()) return copied;
-  parts_->attributes->Accessed(from);
-  TRY(core_.committer->CommitIfSync());
+Result<CopyRangeRequest> Volume::RequestOf(const CopyCall& call) {
+  TRY_ASSIGN(InodeRef source, UseFile(call.source));
+  TRY_ASSIGN(InodeRef destination, UseFileToChange(call.destination));
+  return CopyRangeRequest{.source = std::move(source),
+                          .source_offset = call.source_offset,
+                          .destination = std::move(destination),
+                          .destination_offset = call.destination_offset,
+                          .length_bytes = call.length_bytes,
+                          .interrupted = call.interrupted,
+                          .kill_privileges = call.kill_privileges,
+                          .policy = call.policy,
+                          .report = call.report};
+}
+
+Result<uint64_t> Volume::Copy(const CopyCall& call) {
+  TRY_ASSIGN(const CopyRangeRequest request, RequestOf(call));
+  Result<uint64_t> copied = parts_->copy_range->Copy(request);
+  if (copied.ok()) parts_->attributes->Accessed(request.source);
   return copied;
 }
 
-Status Volume::Clone(InodeId source, FileOffset source_offset, InodeId destination,
-                     FileOffset destination_offset, uint64_t length_bytes,
-                     bool kill_privileges) {
-  TRY_ASSIGN(const InodeRef from, UseFile(source));
-  TRY_ASSIGN(const InodeRef to, UseFileToChange(destination));
-  TRY(parts_->copy_range->Clone({.source = from,
-                                 .source_offset = source_offset,
-                                 .destination = to,
-                                 .destination_offset = destination_offset,
-                                 .length_bytes = length_bytes,
-                                 .interrupted = {},
-                                 .kill_privileges = kill_privileges}));
-  return core_.committer->CommitIfSync();
+Status Volume::Clone(const CopyCall& call) {
+  TRY_ASSIGN(const CopyRangeRequest request, RequestOf(call));
+  return parts_->copy_range->Clone(request);
+}
+
+Status Volume::CheckClone(const CopyCall& call) {
+  TRY_ASSIGN(const CopyRangeRequest request, RequestOf(call));
+  return parts_->copy_range->CheckClone(request);
+}
+
+Result<DedupeResult> Volume::Dedupe(const CopyCall& call) {
+  TRY_ASSIGN(const CopyRangeRequest request, RequestOf(call));
+  return parts_->copy_range->Dedupe(request);
+}
+
+Status Volume::Unshare(InodeId id, FileOffset offset, uint64_t length_bytes,
+                       const std::function<bool()>& interrupted) {
+  TRY_ASSIGN(const InodeRef inode, UseFileToChange(id));
+  return parts_->copy_range->Unshare(inode, offset, length_bytes, interrupted);
+}
+
+Result<InodeId> Volume::Snapshot(InodeId source, FileOffset offset, uint64_t length_bytes) {
+  TRY(UseFile(source));
+  TRY_ASSIGN(const InodeStat snapshot, CreateTemporary({.mode = 0100000}));
+  const Status cloned = Clone({.source = source,
+                               .source_offset = offset,
+                               .destination = snapshot.id,
+                               .destination_offset = offset,
+                               .length_bytes = length_bytes});
+  if (cloned.ok()) return snapshot.id;
+  Forget(snapshot.id, 1);
+  return cloned.error();
 }
 
 // ---- durability ----

@@ -100,12 +100,27 @@ class Volume {
   Result<FileOffset> Seek(InodeId inode, FileOffset offset, int whence);
   Result<std::vector<Extent>> Map(InodeId inode, FileOffset begin, FileOffset end,
                                   size_t count_max);
-  Result<uint64_t> Copy(InodeId source, FileOffset source_offset, InodeId destination,
-                        FileOffset destination_offset, uint64_t length_bytes,
-                        std::function<bool()> interrupted, bool kill_privileges = true);
-  Status Clone(InodeId source, FileOffset source_offset, InodeId destination,
-               FileOffset destination_offset, uint64_t length_bytes,
-               bool kill_privileges = true);
+  struct CopyCall {
+    InodeId source;
+    FileOffset source_offset;
+    InodeId destination;
+    FileOffset destination_offset;
+    uint64_t length_bytes = 0;
+    std::function<bool()> interrupted = {};
+    bool kill_privileges = true;
+    std::optional<CopyRangePolicy> policy = {};
+    CopyRangeReport* report = nullptr;
+  };
+  Result<uint64_t> Copy(const CopyCall& call);
+  Status Clone(const CopyCall& call);
+  Status CheckClone(const CopyCall& call);
+  Result<DedupeResult> Dedupe(const CopyCall& call);
+  Status Unshare(InodeId inode, FileOffset offset, uint64_t length_bytes,
+                 const std::function<bool()>& interrupted);
+  // A file without a name that shares [offset, offset + length_bytes) of `source`, at the
+  // same place and to its end; rules and errors as Clone(). It has one look-up, whose
+  // Forget() removes it, as a crash does.
+  Result<InodeId> Snapshot(InodeId source, FileOffset offset, uint64_t length_bytes);
 
   // ---- durability ----
   // Everything that returned before the call is durable on return.
@@ -125,6 +140,7 @@ class Volume {
   Result<InodeRef> UseFile(InodeId id);
   // One whose contents may be changed otherwise than by appending.
   Result<InodeRef> UseFileToChange(InodeId id);
+  Result<CopyRangeRequest> RequestOf(const CopyCall& call);
 
   Superblock superblock_;
   Core core_;

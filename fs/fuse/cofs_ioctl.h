@@ -15,6 +15,16 @@
 
 #define COFS_IOC_MAGIC 0xC5
 
+/* Who answers: tells cofs from another FUSE file system, to which this number may mean
+ * anything.
+ */
+#define COFS_VERSION_MAGIC 0x73666F63u /* "cofs" */
+struct cofs_ioc_version {
+  __u32 magic;   /* COFS_VERSION_MAGIC */
+  __u32 version; /* of this interface: 1 */
+  __u32 reserved[2];
+};
+
 /* Counters and settings of the mount, as JSON text (UTF-8), in pages.
  *
  * First call: snapshot = 0, offset = 0. The answer holds `length` bytes of text and
@@ -32,8 +42,16 @@ struct cofs_ioc_stats {
   char text[COFS_STATS_TEXT_BYTES]; /* no terminating zero */
 };
 
+/* Has the kernel write the dirty pages of the file, from `offset` on, back to cofs, as
+ * sync_file_range(2) does for other file systems: they are there on return, not durable.
+ */
+struct cofs_ioc_write_back {
+  __u64 offset;
+  __u64 reserved;
+};
+
 /* Extents of the regular file that the call is made on, as far as they are written
- * back: fsync(2) first for all of them.
+ * back: COFS_IOC_WRITE_BACK or fsync(2) first for all of them.
  *
  * In: the bytes [begin, end) of the file. Out: up to COFS_MAP_EXTENTS extents that
  * overlap them, in order, whole (not clipped), and COFS_MAP_MORE in `flags` when there
@@ -67,9 +85,10 @@ struct cofs_ioc_map {
  *
  * The arm waits for copies of exactly the range that it names, in one call or in several
  * that follow each other; a call for another range fails with EINVAL and ends it, as any
- * failure does. It is used up when `length` bytes have been copied. A second arm of the
- * same thread for the same file replaces it; length 0 takes it back. It never falls
- * away silently: a copy that comes too late (after ten minutes) fails with ETIMEDOUT.
+ * failure but EINTR does. It is used up when `length` bytes have been copied. A second
+ * arm of the same thread for the same file replaces it; length 0 takes it back. It never
+ * falls away silently: a copy that comes too late (after ten minutes) fails with
+ * ETIMEDOUT.
  *
  * An armed copy that can't be carried out as asked fails with EREMOTEIO, or with the
  * error of the clone or the device; never with one that makes the kernel copy by itself.
@@ -81,7 +100,7 @@ struct cofs_ioc_map {
  * the source as it was at the first.
  *
  * Errors: EINVAL, EBADF (not open for writing), EPERM (the caller's process can't be
- * seen from the daemon's pid namespace), ENOSPC (too many arms).
+ * seen from the daemon's pid namespace), EBUSY (too many arms).
  */
 #define COFS_ARM_CLONE 1u
 #define COFS_ARM_AUTO 2u     /* the device where it is worth it, else memory */
@@ -140,6 +159,7 @@ struct cofs_ioc_ticket {
 
 /* FIDEDUPERANGE for one destination, the file that the call is made on: if `length`
  * bytes of the ticket's file are the same as here, the blocks are shared from then on.
+ * Compared is what is written back: COFS_IOC_WRITE_BACK first, on both.
  *
  * Offsets are multiples of the block size (EINVAL); so is the length (it is rounded
  * down), unless it ends at the end of both files. Both ranges end before the end of
@@ -189,5 +209,7 @@ struct cofs_ioc_set {
 #define COFS_IOC_DEDUPE _IOWR(COFS_IOC_MAGIC, 6, struct cofs_ioc_dedupe)
 #define COFS_IOC_UNSHARE _IOW(COFS_IOC_MAGIC, 7, struct cofs_ioc_unshare)
 #define COFS_IOC_SET _IOW(COFS_IOC_MAGIC, 8, struct cofs_ioc_set)
+#define COFS_IOC_VERSION _IOR(COFS_IOC_MAGIC, 9, struct cofs_ioc_version)
+#define COFS_IOC_WRITE_BACK _IOW(COFS_IOC_MAGIC, 10, struct cofs_ioc_write_back)
 
 #endif /* COFS_IOCTL_H */

@@ -9,17 +9,8 @@
 namespace cofs {
 namespace {
 
-// WRITE's answer and copy_file_range's carry 32 bits.
-constexpr uint64_t kCopyBytesMax = UINT32_MAX & ~(kBlockBytes - 1);
-
 bool IsRangeValid(off_t offset, off_t length) {
   return offset >= 0 && length >= 0 && length <= INT64_MAX - offset;
-}
-
-// With these the kernel copies by itself, through the page cache, and the caller never
-// hears that the policy could not be kept.
-bool MakesKernelCopy(int error_number) {
-  return error_number == EOPNOTSUPP || error_number == EXDEV || error_number == ENOSYS;
 }
 
 }  // namespace
@@ -43,17 +34,35 @@ void Operations::Open(Reply& reply, fuse_ino_t inode, fuse_file_info* file) {
     const Result<InodeStat> truncated = volume_.SetAttributes(id, change);
     if (!truncated.ok()) return reply.Fail(truncated.error());
   }
-  const bool writes = (file->flags & O_ACCMODE) != O_RDONLY;
-  file->fh = writes ? 1 : 0;
+  file->fh = Opened(id, file->flags);
   file->keep_cache = 1;
   request.answer_open_flags = OpenFlagsFor(file->flags);
-  if (writes) writers_.Opened(id);
-  if (!reply.Open(*file) && writes) writers_.Released(id);
+  if (!reply.Open(*file)) Released(id, file->fh);
 }
 
 void Operations::Release(Reply& reply, fuse_ino_t inode, fuse_file_info* file) {
-  if (file->fh == 1) writers_.Released(InodeId(inode));
+  Released(InodeId(inode), file->fh);
   reply.Errno(0);
+}
+
+uint64_t Operations::Opened(InodeId inode, int flags) {
+  const int access = flags & O_ACCMODE;
+  uint64_t handle = 0;
+  // The fourth mode (3) is for ioctl(2) alone.
+  if (access == O_RDONLY || access == O_RDWR) handle |= kHandleReads;
+  if (access == O_WRONLY || access == O_RDWR) handle |= kHandleWrites;
+  if ((handle & kHandleWrites) != 0) writers_.Opened(inode);
+  return handle;
+}
+
+void Operations::Released(InodeId inode, uint64_t handle) {
+  if ((handle & kHandleWrites) == 0) return;
+  std::vector<InodeId> snapshots;
+  writers_.Released(inode, [&] {
+    snapshots = copy_arms_.Closed(inode);
+    copy_reports_.Closed(inode);
+  });
+  for (const InodeId snapshot : snapshots) volume_.Forget(snapshot, 1);
 }
 
 void Operations::Read(Reply& reply, fuse_ino_t inode, size_t size, off_t offset,
@@ -145,29 +154,6 @@ void Operations::SeekNow(Reply& reply, InodeId inode, FileOffset offset, int whe
   const Result<FileOffset> found = volume_.Seek(inode, offset, whence);
   if (!found.ok()) return reply.Fail(found.error());
   reply.Offset(found->value());
-}
-
-void Operations::CopyRange(Reply& reply, fuse_ino_t source, off_t source_offset,
-                           fuse_file_info*, fuse_ino_t destination,
-                           off_t destination_offset, fuse_file_info*, size_t length,
-                           int flags) {
-  if (flags != 0) return reply.Errno(EINVAL);
-  length = std::min<uint64_t>(length, kCopyBytesMax);
-  if (!IsRangeValid(source_offset, static_cast<off_t>(length)) ||
-      !IsRangeValid(destination_offset, static_cast<off_t>(length)))
-    return reply.Errno(EINVAL);
-  Request& request = *CurrentRequest();
-  Interrupts::Registration registration(interrupts_, request);
-  const Result<uint64_t> copied = volume_.Copy(
-      InodeId(source), FileOffset(static_cast<uint64_t>(source_offset)),
-      InodeId(destination), FileOffset(static_cast<uint64_t>(destination_offset)), length,
-      [&request] { return request.interrupted.load(std::memory_order_relaxed); });
-  if (!copied.ok() && MakesKernelCopy(copied.error().errno_value()))
-    return reply.Errno(EREMOTEIO);
-  if (!copied.ok()) return reply.Fail(copied.error());
-  if (*copied == 0 && length > 0 && request.interrupted.load(std::memory_order_relaxed))
-    return reply.Errno(EINTR);
-  reply.Written(*copied);
 }
 
 void Operations::BlockMap(Reply& reply, fuse_ino_t, size_t, uint64_t) {

@@ -5,26 +5,13 @@
 #include <cstring>
 #include <optional>
 
-#include "fs/fuse/cofs_ioctl.h"
+#include "fs/fuse/ioctl_argument.h"
 #include "fs/fuse/operations.h"
 
 namespace cofs {
 namespace {
 
 static_assert(sizeof(cofs_ioc_stats) == 8192 && sizeof(cofs_ioc_map) == 8192);
-
-// `out` from the caller's bytes; false when there are too few.
-template <typename T>
-bool ReadArgument(std::span<const char> in, T* out) {
-  if (in.size() < sizeof(T)) return false;
-  std::memcpy(out, in.data(), sizeof(T));
-  return true;
-}
-
-template <typename T>
-std::span<const char> BytesOf(const T& value) {
-  return {reinterpret_cast<const char*>(&value), sizeof(value)};
-}
 
 // The flags of an inode in the words of the two interfaces for them.
 struct FlagNames {
@@ -58,10 +45,15 @@ std::optional<uint32_t> InodeFlagsOf(uint32_t flags) {
   return out;
 }
 
+// Room that the caller has given for the answer, as the kernel takes it from the number.
+size_t OutBytesOf(unsigned command) {
+  return (_IOC_DIR(command) & _IOC_READ) != 0 ? _IOC_SIZE(command) : 0;
+}
+
 }  // namespace
 
 void Operations::Ioctl(Reply& reply, fuse_ino_t inode, unsigned command, void*,
-                       fuse_file_info*, unsigned flags, const void* in, size_t in_bytes,
+                       fuse_file_info* file, unsigned flags, const void* in, size_t in_bytes,
                        size_t out_bytes) {
   if ((flags & FUSE_IOCTL_COMPAT) != 0 && _IOC_TYPE(command) != COFS_IOC_MAGIC)
     return reply.Errno(ENOTTY);  // sizes of 32-bit programs; ours are the same
@@ -85,8 +77,14 @@ void Operations::Ioctl(Reply& reply, fuse_ino_t inode, unsigned command, void*,
     case FS_IOC_FSSETXATTR:
       return IoctlSetFlags(reply, InodeId(inode), command, argument);
     default:
-      return reply.Errno(ENOTTY);
+      break;
   }
+  // The library has checked neither: a call on a directory carries no handle of a file.
+  const uint64_t handle = file != nullptr && (flags & FUSE_IOCTL_DIR) == 0 ? file->fh : 0;
+  if (_IOC_TYPE(command) == COFS_IOC_MAGIC && out_bytes >= OutBytesOf(command) &&
+      IoctlForCopies(reply, InodeId(inode), command, handle, argument))
+    return;
+  reply.Errno(ENOTTY);
 }
 
 void Operations::IoctlStats(Reply& reply, std::span<const char> in) {

@@ -137,13 +137,11 @@ void Operations::Create(Reply& reply, fuse_ino_t parent, const char* name, mode_
   // that a single kernel can't have) would be opened without a check of its permissions.
   const Result<InodeStat> created = volume_.Create(InodeId(parent), name, inode);
   if (!created.ok()) return reply.Fail(created.error());
-  const bool writes = (file->flags & O_ACCMODE) != O_RDONLY;
-  file->fh = writes ? 1 : 0;
+  file->fh = Opened(created->id, file->flags);
   file->keep_cache = 1;
   CurrentRequest()->answer_open_flags = OpenFlagsFor(file->flags);
-  if (writes) writers_.Opened(created->id);
   if (reply.Create(EntryOf(*created, AttributeTimeout(created->id)), *file)) return;
-  if (writes) writers_.Released(created->id);
+  Released(created->id, file->fh);
   volume_.Forget(created->id, 1);
 }
 

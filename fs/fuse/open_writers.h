@@ -21,11 +21,16 @@ class OpenWriters {
     MutexLock lock(shard.mutex);
     ++shard.counts[inode];
   }
-  void Released(InodeId inode) {
+  // `on_last` is called when nobody has the file open for writing any more, and before
+  // anybody has again.
+  template <typename OnLast>
+  void Released(InodeId inode, OnLast&& on_last) {
     Shard& shard = ShardOf(inode);
     MutexLock lock(shard.mutex);
     const auto found = shard.counts.find(inode);
-    if (found != shard.counts.end() && --found->second == 0) shard.counts.erase(found);
+    if (found == shard.counts.end() || --found->second != 0) return;
+    shard.counts.erase(found);
+    on_last();
   }
   bool IsOpen(InodeId inode) const {
     const Shard& shard = ShardOf(inode);

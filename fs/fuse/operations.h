@@ -11,9 +11,12 @@
 
 #include "base/mutex.h"
 #include "fs/core/volume.h"
+#include "fs/fuse/copy_arms.h"
+#include "fs/fuse/copy_reports.h"
 #include "fs/fuse/fuse_api.h"
 #include "fs/fuse/interrupts.h"
 #include "fs/fuse/open_writers.h"
+#include "fs/fuse/read_tickets.h"
 #include "fs/fuse/reply.h"
 #include "fs/fuse/request.h"
 
@@ -35,7 +38,9 @@ class Operations {
     std::function<void(InodeId inode)> invalidate_attributes;
   };
   // `volume` outlives the operations.
-  explicit Operations(Volume& volume) : volume_(volume) {}
+  explicit Operations(Volume& volume)
+      : volume_(volume),
+        copy_arms_([this](InodeId snapshot) { volume_.Forget(snapshot, 1); }) {}
   void set_options(Options options) { options_ = std::move(options); }
   // FOPEN_DIRECT_IO for O_DIRECT opens, and mmap(2) of such files: from the kernel's
   // answer to INIT.
@@ -54,6 +59,10 @@ class Operations {
  private:
   template <auto kMethod>
   friend struct Trampoline;
+
+  // Bits of a file's handle: what it is open for.
+  static constexpr uint64_t kHandleWrites = 1;
+  static constexpr uint64_t kHandleReads = 2;
 
   void Init(fuse_conn_info* connection);
 
@@ -101,11 +110,20 @@ class Operations {
                 fuse_file_info* file);
   void Seek(Reply& reply, fuse_ino_t inode, off_t offset, int whence, fuse_file_info* file);
   void SeekNow(Reply& reply, InodeId inode, FileOffset offset, int whence);
+  void BlockMap(Reply& reply, fuse_ino_t inode, size_t block_bytes, uint64_t index);
+  // The handle of a file that is opened so (its kHandle... bits); counts writers.
+  uint64_t Opened(InodeId inode, int flags);
+  void Released(InodeId inode, uint64_t handle);
+
+  // copy_operations.cc
   void CopyRange(Reply& reply, fuse_ino_t source, off_t source_offset,
                  fuse_file_info* source_file, fuse_ino_t destination,
                  off_t destination_offset, fuse_file_info* destination_file, size_t length,
                  int flags);
-  void BlockMap(Reply& reply, fuse_ino_t inode, size_t block_bytes, uint64_t index);
+  // The copy as armed; what is left of the arm goes back into the table.
+  Result<uint64_t> CopyArmed(CopyArm arm, pid_t thread, const Volume::CopyCall& call);
+  // The next piece of an armed copy.
+  Result<uint64_t> CopyPiece(CopyArm& arm, const Volume::CopyCall& call);
 
   // ioctl_operations.cc
   void Ioctl(Reply& reply, fuse_ino_t inode, unsigned command, void* argument,
@@ -118,6 +136,16 @@ class Operations {
   void IoctlGetFlags(Reply& reply, InodeId inode, unsigned command, size_t out_bytes);
   void IoctlSetFlags(Reply& reply, InodeId inode, unsigned command,
                      std::span<const char> in);
+  // copy_ioctls.cc. False: not one of these.
+  bool IoctlForCopies(Reply& reply, InodeId inode, unsigned command, uint64_t handle,
+                      std::span<const char> in);
+  void IoctlWriteBack(Reply& reply, InodeId inode, std::span<const char> in);
+  void IoctlCopyArm(Reply& reply, InodeId inode, uint64_t handle, std::span<const char> in);
+  void IoctlCopyReport(Reply& reply, InodeId inode, uint64_t handle,
+                       std::span<const char> in);
+  void IoctlTicket(Reply& reply, InodeId inode, uint64_t handle);
+  void IoctlDedupe(Reply& reply, InodeId inode, uint64_t handle, std::span<const char> in);
+  void IoctlUnshare(Reply& reply, InodeId inode, uint64_t handle, std::span<const char> in);
 
   // raw_operations.cc
   void RawSyncFileSystem(Request& request);
@@ -142,6 +170,9 @@ class Operations {
   bool opens_directories_ = false;  // kernels before 5.1 insist on it
   Interrupts interrupts_;
   OpenWriters writers_;
+  CopyArms copy_arms_;
+  CopyReports copy_reports_;
+  ReadTickets read_tickets_;
 
   Mutex set_mutex_;
   Mutex stats_mutex_;

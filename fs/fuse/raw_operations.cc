@@ -89,18 +89,17 @@ void Operations::RawTemporaryFile(const fuse_in_header& header,
   inode.gid = header.gid;
   const Result<InodeStat> created = volume_.CreateTemporary(inode);
   if (!created.ok()) return WriteError(request, created.error());
-  // O_TMPFILE files are always open for writing.
-  writers_.Opened(created->id);
+  const uint64_t handle = Opened(created->id, static_cast<int>(in.flags));
   struct {
     fuse_entry_out entry;
     fuse_open_out open;
   } out;
   std::memset(&out, 0, sizeof(out));
   out.entry = RawEntryOf(*created, AttributeTimeout(created->id));
-  out.open.fh = 1;
+  out.open.fh = handle;
   out.open.open_flags = FOPEN_KEEP_CACHE | OpenFlagsFor(static_cast<int>(in.flags));
   if (WriteAnswer(request, 0, {reinterpret_cast<const char*>(&out), sizeof(out)})) return;
-  writers_.Released(created->id);
+  Released(created->id, handle);
   volume_.Forget(created->id, 1);
 }
 

@@ -114,6 +114,8 @@ Json CopiesJson(const CoreCounters& counters, const VolumeUsage& usage) {
   out["memory_bytes"] = counters.copied_by_memory_bytes.load();
   out["clones"] = counters.clone_count.load();
   out["cloned_bytes"] = counters.cloned_bytes.load();
+  out["deduped_bytes"] = counters.deduped_bytes.load();
+  out["unshared_bytes"] = counters.unshared_bytes.load();
   out["fallbacks"] = totals.fallback_count;
   out["verified_bytes"] = totals.verified_bytes;
   out["verify_failures"] = totals.verify_failed_count;

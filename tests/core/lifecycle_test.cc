@@ -130,7 +130,11 @@ TEST(Lifecycle, AReadOnlyMountWritesNothing) {
     EXPECT_CODE(kReadOnly, volume->Write(file, FileOffset{0}, Bytes(1, 'y'), {}));
     EXPECT_CODE(kReadOnly, volume->Allocate(file, 0, FileOffset{0}, 4096));
     EXPECT_CODE(kReadOnly,
-                volume->Copy(file, FileOffset{0}, file, FileOffset{8192}, 1, {}));
+                volume->Copy({.source = file,
+                              .source_offset = FileOffset{0},
+                              .destination = file,
+                              .destination_offset = FileOffset{8192},
+                              .length_bytes = 1}));
     EXPECT_CODE(kReadOnly, volume->Trim(DeviceOffset{0}, DeviceOffset{1 << 30}, 0));
     EXPECT_OK(volume->SyncAll());
     EXPECT_TRUE(volume->usage().read_only);

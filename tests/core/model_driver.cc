@@ -505,7 +505,11 @@ void ModelDriver::Copy() {
                           : PickOffset();
   uint64_t length = PickLength();
   const auto copied =
-      volume_->Copy(*source, FileOffset{from}, *destination, FileOffset{to}, length, {});
+      volume_->Copy({.source = *source,
+                     .source_offset = FileOffset{from},
+                     .destination = *destination,
+                     .destination_offset = FileOffset{to},
+                     .length_bytes = length});
   const std::string what = StrCat("copy ", length, " bytes at ", from, " of ", *source,
                                   " to ", to, " of ", *destination);
   if (copied.ok()) {
@@ -533,8 +537,11 @@ void ModelDriver::Clone() {
   Do(
       StrCat("clone ", length, " bytes at ", from, " of ", *source, " to ", to, " of ",
              *destination),
-      OutcomeOf(volume_->Clone(*source, FileOffset{from}, *destination, FileOffset{to},
-                               length)),
+      OutcomeOf(volume_->Clone({.source = *source,
+                                .source_offset = FileOffset{from},
+                                .destination = *destination,
+                                .destination_offset = FileOffset{to},
+                                .length_bytes = length})),
       [=](Model& m) { return m.Clone(*source, from, *destination, to, length); },
       *destination);
 }

@@ -124,7 +124,11 @@ int Main(int argc, char** argv) {
   const uint64_t copied = [&] {
     uint64_t sum = 0;
     Measure("copy 256 MiB", 1, kFileBytes, 1, [&](int, uint64_t) {
-      sum = Checked(volume->Copy(file, FileOffset{0}, copy, FileOffset{0}, kFileBytes, {}));
+      sum = Checked(volume->Copy({.source = file,
+                                  .source_offset = FileOffset{0},
+                                  .destination = copy,
+                                  .destination_offset = FileOffset{0},
+                                  .length_bytes = kFileBytes}));
     });
     return sum;
   }();
@@ -136,7 +140,11 @@ int Main(int argc, char** argv) {
   Measure("read 1 MiB sequential, scattered", kBigCount, kBig, threads,
           [&](int thread, uint64_t i) { read(thread, i * kBig, kBig); });
   Measure("clone 256 MiB, scattered", 1, kFileBytes, 1, [&](int, uint64_t) {
-    CheckOk(volume->Clone(file, FileOffset{0}, copy, FileOffset{0}, kFileBytes));
+    CheckOk(volume->Clone({.source = file,
+                           .source_offset = FileOffset{0},
+                           .destination = copy,
+                           .destination_offset = FileOffset{0},
+                           .length_bytes = kFileBytes}));
   });
   const uint64_t extents =
       Checked(volume->Map(file, FileOffset{0}, FileOffset{kFileBytes}, SIZE_MAX)).size();
