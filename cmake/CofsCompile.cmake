@@ -16,6 +16,9 @@ if(COFS_SANITIZE)
                          -fno-sanitize-recover=all)
   target_link_options(cofs_compile INTERFACE -fsanitize=${COFS_SANITIZE})
 endif()
+if(COFS_FUZZ)
+  target_compile_options(cofs_compile INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # A compiler cache does better without.
 if(CMAKE_CXX_COMPILER_LAUNCHER)

@@ -66,6 +66,7 @@ Status CrashReplay::ForEachState(const std::function<Status(CrashState&)>& visit
 void CrashReplay::Advance(const Event& event) {
   if (event.kind == Event::Kind::kMark) {
     marks_.push_back(log_.marks[event.index].id);
+    ++durable_version_;
     return;
   }
   const LoggedIo& io = log_.ios[event.index];
@@ -73,7 +74,9 @@ void CrashReplay::Advance(const Event& event) {
     if (io.kind != IoKind::kFlush) pending_.push_back(event.index);
     return;
   }
+  if (io.fua && !io.failed) ++durable_version_;
   if (io.kind != IoKind::kFlush || io.failed) return;
+  ++durable_version_;
   // What the flush covers goes into the base, oldest completion first.
   for (const LoggedIo* covered : PendingInOrder(io.started)) {
     if (covered->completed == 0 || covered->completed >= io.started) continue;
@@ -88,6 +91,11 @@ void CrashReplay::Advance(const Event& event) {
     const LoggedIo& other = log_.ios[index];
     return other.completed != 0 && other.completed < io.started;
   });
+}
+
+bool CrashReplay::HasVolatile(EventNumber now) const {
+  return std::ranges::any_of(
+      pending_, [&](size_t index) { return !IsDurableBy(log_.ios[index], now); });
 }
 
 std::vector<const LoggedIo*> CrashReplay::PendingInOrder(EventNumber now) const {
@@ -110,6 +118,10 @@ Status CrashReplay::Visit(EventNumber now, Choice choice, unsigned number,
               : choice == Choice::kKeep ? "kept"
                                         : StrCat("random ", number);
   state.marks = marks_;
+  if (choice == Choice::kDrop || !HasVolatile(now)) {
+    state.is_repeated = visited_version_ == durable_version_;
+    visited_version_ = durable_version_;
+  }
   state.image = base_->Fork();
   std::mt19937_64 random(options_.seed + now * 1000003 + number);
   // Some states lose nearly all, some nearly nothing.

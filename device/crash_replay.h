@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -35,6 +36,8 @@ struct CrashState {
                           // it names the state again
   std::unique_ptr<MemoryDevice> image;  // the visitor's, to write to and to keep
   std::vector<uint64_t> marks;          // all that were set by then, in order
+  // The image and the marks are those of a state that was visited before.
+  bool is_repeated = false;
 };
 
 class CrashReplay {
@@ -65,6 +68,8 @@ class CrashReplay {
   void Advance(const Event& event);
   Status Visit(EventNumber now, Choice choice, unsigned number,
                const std::function<Status(CrashState&)>& visit);
+  // Whether a crash now may lose something.
+  bool HasVolatile(EventNumber now) const;
   // Those not yet in the base, in the order in which they come to be seen.
   std::vector<const LoggedIo*> PendingInOrder(EventNumber now) const;
   static void Apply(const LoggedIo& io, uint64_t offset_in_io, uint64_t length_bytes,
@@ -77,6 +82,9 @@ class CrashReplay {
   std::unique_ptr<MemoryDevice> base_;
   std::vector<size_t> pending_;  // started, not in the base
   std::vector<uint64_t> marks_;
+  // Counts what changes the durable contents or the marks.
+  uint64_t durable_version_ = 0;
+  std::optional<uint64_t> visited_version_;  // by a state of just that
 };
 
 }  // namespace cofs

@@ -74,19 +74,27 @@ uint64_t FaultDevice::failed_count() const {
 
 std::optional<FaultDevice::Verdict> FaultDevice::Judge(FaultKind kind,
                                                        DeviceRange range) {
-  MutexLock lock(mutex_);
-  ++count_;
-  ++counts_[static_cast<size_t>(kind)];
-  const FaultPoint point{count_, kind, range};
-  for (const Fault& fault : faults_) {
-    if (!fault.matches(point)) continue;
-    ++failed_count_;
-    return Verdict{
-        Error(fault.code, StrCat("injected fault at I/O ", count_, ", ",
-                                 range.length_bytes, " bytes at ", range.offset)),
-        fault.torn_sector_count};
+  std::vector<std::function<void()>> stalls;
+  std::optional<Verdict> verdict;
+  {
+    MutexLock lock(mutex_);
+    ++count_;
+    ++counts_[static_cast<size_t>(kind)];
+    const FaultPoint point{count_, kind, range};
+    for (const Fault& fault : faults_) {
+      if (!fault.matches(point)) continue;
+      if (fault.stall) stalls.push_back(fault.stall);
+      if (!fault.fails) continue;
+      ++failed_count_;
+      verdict =
+          Verdict{Error(fault.code, StrCat("injected fault at I/O ", count_, ", ",
+                                           range.length_bytes, " bytes at ", range.offset)),
+                  fault.torn_sector_count};
+      break;
+    }
   }
-  return std::nullopt;
+  for (const auto& stall : stalls) stall();
+  return verdict;
 }
 
 void FaultDevice::WriteTorn(DeviceOffset offset, std::span<const char> data,

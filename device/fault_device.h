@@ -2,7 +2,8 @@
 //
 // Thread-safety: as BlockDevice; faults may be set while I/O runs.
 // An I/O that fails does not reach the device, except for its first sectors when the
-// fault is torn. Those that don't fail pass through unchanged.
+// fault is torn. Those that don't fail pass through unchanged. A stalled one waits, in
+// the thread that submitted it, and then passes through or fails.
 #pragma once
 
 #include <array>
@@ -34,6 +35,10 @@ struct Fault {
   ErrorCode code = ErrorCode::kIo;
   // Writes, write-zeroes and copies: that many sectors reach the device all the same.
   uint64_t torn_sector_count = 0;
+  // Called for each I/O that matches, before it is carried out, without a lock: the I/O
+  // is stalled until it returns.
+  std::function<void()> stall = {};
+  bool fails = true;  // false: it is only stalled
 };
 
 class FaultDevice : public BlockDevice {
@@ -66,7 +71,7 @@ class FaultDevice : public BlockDevice {
     Error error;
     uint64_t torn_sector_count;
   };
-  // Counts one I/O and says whether it fails.
+  // Counts one I/O, stalls it, and says whether it fails.
   std::optional<Verdict> Judge(FaultKind kind, DeviceRange range) EXCLUDES(mutex_);
   void WriteTorn(DeviceOffset offset, std::span<const char> data, uint64_t sector_count);
 

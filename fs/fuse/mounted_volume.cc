@@ -40,10 +40,13 @@ Status MountedVolume::OpenVolume() {
   device_options.wait = kDeviceWait;
   const OpenMode mode =
       options_.volume.read_only ? OpenMode::kReadOnly : OpenMode::kReadWrite;
-  TRY_ASSIGN(std::unique_ptr<FileDevice> device,
+  TRY_ASSIGN(std::unique_ptr<FileDevice> file_device,
              FileDevice::Open(place_.source, mode, device_options));
-  io_ = device->buffered_reason().empty() ? "direct"
-                                          : "buffered: " + device->buffered_reason();
+  io_ = file_device->buffered_reason().empty()
+            ? "direct"
+            : "buffered: " + file_device->buffered_reason();
+  std::unique_ptr<BlockDevice> device = std::move(file_device);
+  if (wrap_device_) device = wrap_device_(std::move(device));
   TRY_ASSIGN(volume_, Volume::Mount(std::move(device), options_.volume));
   return OkStatus();
 }

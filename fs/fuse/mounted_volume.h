@@ -2,11 +2,13 @@
 #pragma once
 
 #include <csignal>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "base/result.h"
+#include "device/block_device.h"
 #include "fs/core/volume.h"
 #include "fs/fuse/daemon.h"
 #include "fs/fuse/fuse_session.h"
@@ -23,12 +25,19 @@ struct MountPlace {
   bool is_block_device = false;
 };
 
+// Puts a device in front of the one that a mount has opened. Tests record and fail I/O
+// with it; what it returns sees every operation of the volume.
+using WrapDevice =
+    std::function<std::unique_ptr<BlockDevice>(std::unique_ptr<BlockDevice>)>;
+
 // Belongs to the main thread of a process that has one mount: it blocks and waits for
 // the process's signals.
 class MountedVolume {
  public:
-  MountedVolume(MountOptions options, MountPlace place)
-      : options_(std::move(options)), place_(std::move(place)) {}
+  MountedVolume(MountOptions options, MountPlace place, WrapDevice wrap_device = {})
+      : options_(std::move(options)),
+        place_(std::move(place)),
+        wrap_device_(std::move(wrap_device)) {}
   ~MountedVolume();
 
   // Opens the volume and mounts it: live on return. On an error nothing is mounted and
@@ -48,6 +57,7 @@ class MountedVolume {
 
   const MountOptions options_;
   const MountPlace place_;
+  const WrapDevice wrap_device_;
   sigset_t signals_{};
   std::string io_;
   int64_t mounted_at_s_ = 0;

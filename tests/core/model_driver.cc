@@ -428,9 +428,10 @@ void ModelDriver::Write() {
   const std::string bytes = PickBytes(PickLength());
   WriteOptions options;
   options.sync = Chance(2);
-  Do(StrCat("write ", bytes.size(), " bytes at ", offset, " of ", *id),
-     OutcomeOf(volume_->Write(*id, FileOffset{offset}, bytes, options)),
+  const Outcome got = OutcomeOf(volume_->Write(*id, FileOffset{offset}, bytes, options));
+  Do(StrCat("write ", bytes.size(), " bytes at ", offset, " of ", *id), got,
      [=](Model& m) { return m.Write(*id, offset, bytes); });
+  if (options.sync && !got && !failed_ && options_.on_durable) options_.on_durable();
 }
 
 void ModelDriver::Read() {
@@ -534,16 +535,15 @@ void ModelDriver::Clone() {
   const uint64_t from = RoundDown(Chance(40) ? 0 : PickOffset(), unit);
   const uint64_t to = RoundDown(Chance(40) ? 0 : PickOffset(), unit);
   const uint64_t length = Chance(30) ? 0 : RoundUp(PickLength(), unit);
-  Do(
-      StrCat("clone ", length, " bytes at ", from, " of ", *source, " to ", to, " of ",
-             *destination),
-      OutcomeOf(volume_->Clone({.source = *source,
-                                .source_offset = FileOffset{from},
-                                .destination = *destination,
-                                .destination_offset = FileOffset{to},
-                                .length_bytes = length})),
-      [=](Model& m) { return m.Clone(*source, from, *destination, to, length); },
-      *destination);
+  // Files here have far fewer extents than a clone may have to be atomic.
+  Do(StrCat("clone ", length, " bytes at ", from, " of ", *source, " to ", to, " of ",
+            *destination),
+     OutcomeOf(volume_->Clone({.source = *source,
+                               .source_offset = FileOffset{from},
+                               .destination = *destination,
+                               .destination_offset = FileOffset{to},
+                               .length_bytes = length})),
+     [=](Model& m) { return m.Clone(*source, from, *destination, to, length); });
 }
 
 // ---- remounts ----

@@ -23,6 +23,8 @@ class ModelDriver {
     uint64_t file_bytes_max = 96 << 10;
     size_t inode_count_max = 120;
     bool may_be_full = false;  // copies may end early
+    // Called after a synchronous write: all of history() is durable.
+    std::function<void()> on_durable = {};
   };
   // One successful operation. A crash may leave `torn`'s contents between before and
   // after, because the operation is more than one batch.

@@ -181,20 +181,45 @@ TEST(CrashReplay, MarksAndErrorsNameTheState) {
   recorded.Flush();
   recorded.device.Mark(8);
   std::vector<std::vector<uint64_t>> marks;
+  std::vector<bool> repeated;
   CrashReplay replay(std::make_unique<MemoryDevice>(kSize), recorded.device.TakeLog(),
                      {.random_state_count = 0});
   const Status status = replay.ForEachState([&](CrashState& state) {
     marks.push_back(state.marks);
+    repeated.push_back(state.is_repeated);
     if (marks.size() == 6) return Status(ErrorCode::kCorrupt, "found");
     return OkStatus();
   });
   // At the first flush, at the second, at the end of the log; each twice.
   const std::vector<std::vector<uint64_t>> wanted = {{}, {}, {7}, {7}, {7, 8}, {7, 8}};
   EXPECT_EQ(marks, wanted);
+  // Nothing was volatile at any of these moments.
+  EXPECT_EQ(repeated, (std::vector<bool>{false, true, false, true, false, true}));
   ASSERT_TRUE(status.Is(ErrorCode::kCorrupt));
   EXPECT_NE(status.error().ToString().find("crash after event 10 (kept, seed 1)"),
             std::string::npos)
       << status.error().ToString();
+}
+
+TEST(CrashReplay, OnlyWhatAddsNothingIsRepeated) {
+  Recorded recorded;
+  recorded.Write(1, 'a');                // 1 2
+  recorded.Flush();                      // 3 4
+  recorded.Write(2, 'b', /*fua=*/true);  // 5 6
+  recorded.Write(3, 'c');                // 7 8
+  std::map<std::string, bool> repeated;
+  CrashReplay replay(std::make_unique<MemoryDevice>(kSize), recorded.device.TakeLog(),
+                     {.random_state_count = 0});
+  ASSERT_TRUE(replay
+                  .ForEachState([&](CrashState& state) {
+                    repeated[StrCat(state.event, " ", state.how)] = state.is_repeated;
+                    return OkStatus();
+                  })
+                  .ok());
+  const std::map<std::string, bool> wanted = {
+      {"4 dropped", false}, {"4 kept", true},     {"6 dropped", false},
+      {"6 kept", true},     {"8 dropped", true}, {"8 kept", false}};
+  EXPECT_EQ(repeated, wanted);
 }
 
 // What a sector may hold at a crash, by the words of the header: the newest durable

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
+#include <thread>
+
 #include "device/memory_device.h"
 #include "tests/device/device_fixture.h"
 
@@ -45,6 +48,25 @@ TEST_F(FaultDeviceTest, CountsFromTheNextIo) {
   EXPECT_FALSE(device_.Flush().ok());
   device_.ClearFaults();
   EXPECT_TRUE(WriteBlock(5, 'f').ok());
+}
+
+TEST_F(FaultDeviceTest, AStalledIoWaitsAndGoesOn) {
+  std::promise<void> reached, release;
+  device_.Add({.matches = [](const FaultPoint& point) { return point.number == 1; },
+               .stall =
+                   [&] {
+                     reached.set_value();
+                     release.get_future().wait();
+                   },
+               .fails = false});
+  std::thread writer([&] { EXPECT_TRUE(WriteBlock(0, 'a').ok()); });
+  reached.get_future().wait();
+  EXPECT_TRUE(WriteBlock(1, 'b').ok()) << "others go on";
+  EXPECT_EQ(FirstByteOf(0), '\0');
+  release.set_value();
+  writer.join();
+  EXPECT_EQ(FirstByteOf(0), 'a');
+  EXPECT_EQ(device_.failed_count(), 0u);
 }
 
 TEST_F(FaultDeviceTest, ByKindAndPlace) {

@@ -21,9 +21,13 @@ constexpr int kNames = 12;
 }  // namespace
 
 bool IsGone(const std::string& path, int error_number) {
-  struct statvfs usage;  // never answered from a cache
-  return error_number == ENOTCONN || error_number == ECONNABORTED ||
-         (error_number == EIO && statvfs(path.c_str(), &usage) != 0 && errno == ENOTCONN);
+  const auto tells = [](int number) { return number == ENOTCONN || number == ECONNABORTED; };
+  if (tells(error_number)) return true;
+  if (error_number != EIO) return false;
+  // Never answered from a cache. While the process ends and its descriptors of the
+  // connection are closed one by one, it waits, and is then cut off itself.
+  struct statvfs usage;
+  return statvfs(path.c_str(), &usage) != 0 && tells(errno);
 }
 
 CrashModel::CrashModel(std::string directory, uint64_t seed)

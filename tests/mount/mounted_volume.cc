@@ -137,6 +137,7 @@ MountedTestVolume::MountedTestVolume(const VolumeSetup& setup)
       image_(directory_.path() + "/image"),
       root_(directory_.path() + "/root"),
       log_(directory_.path() + "/log"),
+      mount_program_(setup.mount_program),
       options_(setup.options) {
   MakeDirectory(root_);
   const Fd image = Open(image_, O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -168,7 +169,7 @@ void MountedTestVolume::Mount() { Mount(options_); }
 
 void MountedTestVolume::Start(const std::string& options) {
   if (mounted()) throw std::logic_error("mounted already");
-  std::vector<std::string> command = {Bin("mount.cofs"), "-f", device(), root_};
+  std::vector<std::string> command = {Bin(mount_program_), "-f", device(), root_};
   if (!options.empty()) command.insert(command.end(), {"-o", options});
   daemon_ = BackgroundProgram(command, log_);
   watchdog_end_ = Fd(eventfd(0, EFD_CLOEXEC));

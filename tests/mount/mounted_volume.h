@@ -31,6 +31,7 @@ struct VolumeSetup {
   std::string options = {};   // of mount.cofs -o
   std::vector<std::string> mkfs_arguments = {};
   std::string image_parent = {};  // where the image goes; empty: memory, if there is enough
+  std::string mount_program = "mount.cofs";  // of this build
 };
 
 // A directory for images; removed with all that is in it.
@@ -91,6 +92,7 @@ class MountedTestVolume {
 
   ScratchDirectory directory_;
   std::string image_, root_, log_;
+  const std::string mount_program_;
   std::string options_;
   LoopDevice loop_;
   BackgroundProgram daemon_;
