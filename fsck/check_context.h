@@ -3,6 +3,7 @@
 
 #include "extent_map/store/store.h"
 #include "extent_map/superblock.h"
+#include "fsck/read_progress.h"
 #include "fsck/repair_plan.h"
 #include "fsck/repairer.h"
 #include "fsck/report.h"
@@ -44,7 +45,8 @@ struct CheckContext {
 // copies anew repairs what was found.
 Result<bool> CheckSuperblocks(BlockDevice& device, Report& report, bool& rewrites);
 // Pass 2: kCorrupt is made a finding by the caller. Whether records can be looked at.
-Result<bool> CheckStoreFiles(CheckContext& context);
+// `reads`: the device that the store was opened on.
+Result<bool> CheckStoreFiles(CheckContext& context, ReadProgress& reads);
 struct UsedSpace;
 // Passes 3 to 5, and what blocks the files use.
 Result<UsedSpace> CheckRecords(CheckContext& context);

@@ -100,16 +100,20 @@ class PresenceCheck {
       }
       Visit(DeviceOffset{key->position}, cursor->value());
       if (++count % kStepChunks == 0)
-        TRY(context_.Step({5, "checksums", key->position,
-                           context_.superblock.volume_bytes}));
+        TRY(Step(key->position));
     }
     if (!cursor->valid()) TRY(cursor->status());
     while (has_need_) Miss(need_blocks_);
     missing_.Flush();
-    return OkStatus();
+    return Step(context_.superblock.volume_bytes);
   }
 
  private:
+  // The second half of the pass.
+  Status Step(uint64_t position) const {
+    const uint64_t total = context_.superblock.volume_bytes;
+    return context_.Step({5, "checksums", total / 2 + std::min(position, total) / 2, total});
+  }
   void Advance() { has_need_ = needs_.Next(need_chunk_, need_blocks_); }
   void Miss(uint64_t blocks) {
     for (uint64_t block = 0; block < kChecksumChunkBlocks; ++block)

@@ -37,7 +37,7 @@ class SpaceSweep {
     DeviceOffset at;
     for (uint64_t count = 0;; ++count) {
       if (count % kStepSegments == 0)
-        TRY(context_.Step({5, "blocks", at.value(), context_.superblock.volume_bytes}));
+        TRY(context_.Step({5, "blocks", at.value() / 2, context_.superblock.volume_bytes}));
       while (!active_.empty() && End(active_.top()) <= at) Leave();
       while (next_shared_ < shared_.size() && SharedEnd() <= at) ++next_shared_;
       if (active_.empty()) at = std::max(at, std::min(NextExtent(), SharedBegin()));

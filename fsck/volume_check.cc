@@ -1,5 +1,6 @@
 #include "fsck/volume_check.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/aligned_buffer.h"
@@ -82,13 +83,22 @@ Result<bool> CheckSuperblocks(BlockDevice& device, Report& report, bool& rewrite
   return is_one_volume;
 }
 
-Result<bool> CheckStoreFiles(CheckContext& context) {
-  TRY(context.Step({2, "store", 0, 1}));
+Result<bool> CheckStoreFiles(CheckContext& context, ReadProgress& reads) {
+  const StoreUsage usage = context.store.usage();
+  // Blocks are read for their labels, and once more for RocksDB's own checksums.
+  const uint64_t total = 2 * (usage.pool_bytes - usage.pool_free_bytes) + 1;
+  TRY(context.Step({2, "store", 0, total}));
   const uint64_t before = context.report.error_count();
-  TRY(context.store.VerifyAll([&](const Error& error) {
+  if (context.options.progress)
+    reads.Listen([&](uint64_t bytes) {
+      context.options.progress({2, "store", std::min(bytes, total - 1), total});
+    });
+  const Status verified = context.store.VerifyAll([&](const Error& error) {
     context.report.Add(FindingId::kStoreDamaged, error.ToString());
-  }));
-  TRY(context.Step({2, "store", 1, 1}));
+  });
+  reads.Listen(nullptr);
+  TRY(verified);
+  TRY(context.Step({2, "store", total, total}));
   // Records of a damaged file are missing or wrong: nothing more can be told from them.
   return context.report.error_count() == before;
 }
@@ -109,11 +119,12 @@ Status CheckStore(BlockDevice& device, const CheckOptions& options, Report& repo
   TRY_ASSIGN(const auto slots, SuperblockSlots::Load(device));
   StoreOptions store_options;
   store_options.read_only = true;
-  TRY_ASSIGN(const auto store, Store::Open(device, *slots, store_options));
+  ReadProgress reads(device);  // outlives the store
+  TRY_ASSIGN(const auto store, Store::Open(reads, *slots, store_options));
   const Superblock superblock = slots->current();
   RepairPlan plan(RepairMode::kNothing);
   CheckContext context{device, superblock, *store, options, report, plan, {}};
-  TRY_ASSIGN(const bool can_go_on, CheckStoreFiles(context));
+  TRY_ASSIGN(const bool can_go_on, CheckStoreFiles(context, reads));
   if (!can_go_on) return OkStatus();
   auto space = CheckRecords(context);
   Status checked = space.ok() ? OkStatus() : Status(space.error());

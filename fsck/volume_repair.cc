@@ -98,7 +98,7 @@ class VolumeRepair {
     if (store_ == nullptr) TRY(OpenStore(/*read_only=*/true));
     CheckContext context{device_, superblock, *store_, options_, round, plan, {}};
     if (is_read_only_) {
-      TRY_ASSIGN(const bool can_go_on, CheckStoreFiles(context));
+      TRY_ASSIGN(const bool can_go_on, CheckStoreFiles(context, reads_));
       if (!can_go_on) return false;
     }
     auto used = CheckRecords(context);
@@ -153,7 +153,8 @@ class VolumeRepair {
     store_.reset();
     StoreOptions options;
     options.read_only = is_read_only_ = read_only;
-    TRY_ASSIGN(store_, Store::Open(device_, *slots_, options));
+    BlockDevice& device = read_only ? static_cast<BlockDevice&>(reads_) : device_;
+    TRY_ASSIGN(store_, Store::Open(device, *slots_, options));
     return OkStatus();
   }
 
@@ -223,6 +224,7 @@ class VolumeRepair {
   const RepairMode mode_;
   const CheckOptions& options_;
   Report report_;
+  ReadProgress reads_{device_};
   std::unique_ptr<SuperblockSlots> slots_;
   std::unique_ptr<Allocator> free_space_;
   PoolSpace space_;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
@@ -189,13 +190,25 @@ TEST(VolumeCheck, ProgressGoesForward) {
   CheckOptions options;
   options.data = true;
   int last_pass = 0;
+  uint64_t last_done = 0, last_total = 0;
+  std::map<int, int> calls;
   options.progress = [&](const CheckProgress& progress) {
     EXPECT_GE(progress.pass, last_pass);
     EXPECT_LE(progress.done, progress.total);
+    if (progress.pass == last_pass) {
+      EXPECT_GE(progress.done, last_done);
+    } else {
+      EXPECT_GE(last_done + 1, last_total) << last_pass;
+    }
     last_pass = progress.pass;
+    last_done = progress.done;
+    last_total = progress.total;
+    ++calls[progress.pass];
   };
   ExpectNothing(volume.Check(options));
   EXPECT_EQ(last_pass, 6);
+  for (const int pass : {2, 3, 4, 5, 6}) EXPECT_GE(calls[pass], 1) << pass;
+  EXPECT_GT(calls[2], 3) << "the files of the store are read without a word";
 }
 
 // Many files, many shared ranges with many owners: the walks are in step, and memory is
