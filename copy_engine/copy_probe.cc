@@ -300,7 +300,7 @@ void ProveWay(CopyWay& way, BlockDevice& device, LazyScratch& scratch,
   const Status tried = TryWay(way, device, *range);
   if (!tried.ok()) {
     finding.state = WayFinding::State::kFailed;
-    finding.reason = tried.error().ToString();
+    finding.reason = tried.error().context();
     if (tried.Is(ErrorCode::kRetry) || tried.Is(ErrorCode::kTimedOut)) scratch.Abandon();
     return;
   }
