@@ -1,6 +1,9 @@
 #include "cli/copy_facts.h"
 
+#include <algorithm>
+#include <bit>
 #include <cstdio>
+#include <numeric>
 #include <vector>
 
 namespace cofs {
@@ -61,25 +64,28 @@ std::string LimitWords(const StatsJson& limits) {
 }
 
 std::string LatencyWords(const StatsJson& latency) {
-  struct Bucket {
-    uint64_t us_below, count;
-  };
-  std::vector<Bucket> buckets;
-  uint64_t total = 0;
+  std::vector<uint64_t> counts(64);
   if (!latency.is_array()) return "";
   for (const StatsJson& bucket : latency) {
-    buckets.push_back({StatsNumber(bucket, "us_below"), StatsNumber(bucket, "count")});
-    total += buckets.back().count;
+    const uint64_t us_below = StatsNumber(bucket, "us_below");
+    if (us_below > 0)
+      counts[static_cast<size_t>(std::bit_width(us_below)) - 1] +=
+          StatsNumber(bucket, "count");
   }
+  return LatencyWords(counts);
+}
+
+std::string LatencyWords(const std::vector<uint64_t>& counts) {
+  const uint64_t total = std::accumulate(counts.begin(), counts.end(), uint64_t{0});
   if (total == 0) return "";
   const auto within = [&](double share) {
     uint64_t sum = 0;
-    for (const Bucket& bucket : buckets) {
-      sum += bucket.count;
+    for (size_t i = 0; i < counts.size(); ++i) {
+      sum += counts[i];
       if (static_cast<double>(sum) >= share * static_cast<double>(total))
-        return Microseconds(bucket.us_below);
+        return Microseconds(uint64_t{1} << std::min<size_t>(i, 63));
     }
-    return Microseconds(buckets.back().us_below);
+    return Microseconds(UINT64_MAX);
   };
   return "half within " + within(0.5) + ", 99 % within " + within(0.99) + ", all within " +
          within(1);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cli/stats_json.h"
 #include "cli/text_table.h"
@@ -17,5 +18,7 @@ void WayFacts(const StatsJson& copy, FactSheet& sheet);
 std::string LimitWords(const StatsJson& limits);
 // "half within 128 us, 99 % within 1 ms, all within 4 ms"; empty without counts.
 std::string LatencyWords(const StatsJson& latency);
+// The same of counts: [0] below 1 us, [i] below 2^i us.
+std::string LatencyWords(const std::vector<uint64_t>& counts);
 
 }  // namespace cofs

@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "base/aligned_buffer.h"
 #include "base/log.h"
@@ -45,6 +45,13 @@ const char* NameOfWay(size_t index) {
     default:
       return "other";
   }
+}
+
+const char* NameOfReason(size_t index) {
+  static constexpr const char* kNames[] = {
+      "no-way",         "too-small",     "set-aside",     "not-applicable", "command-failed",
+      "verify-failed", "changed-below", "unaligned",      "bad-source"};
+  return index < std::size(kNames) ? kNames[index] : "other";
 }
 
 bool MeansNoCopyRange(int error_number) {
@@ -92,6 +99,11 @@ class Copier {
     return options_.reflink == ReflinkMode::kNever ? COFS_ARM_AUTO : 0;
   }
 
+  // A clone is one batch, and at once, as long as it is one call.
+  uint64_t CallBytes() const {
+    return options_.reflink == ReflinkMode::kAlways ? UINT32_MAX : kCallBytes;
+  }
+
   Status CopyOnCofs() {
     if (size_bytes_ == 0) return OkStatus();
     if (Arm() != 0) {
@@ -115,7 +127,7 @@ class Copier {
       auto from = static_cast<off_t>(done_bytes_), to = from;
       const ssize_t count =
           ::copy_file_range(source_, &from, destination_, &to,
-                            std::min(kCallBytes, size_bytes_ - done_bytes_), 0);
+                            std::min(CallBytes(), size_bytes_ - done_bytes_), 0);
       if (count >= 0) {
         done_bytes_ += static_cast<uint64_t>(count);
         return static_cast<uint64_t>(count);
@@ -239,6 +251,12 @@ class Copier {
     for (size_t i = 0; i < COFS_WAYS_MAX; ++i)
       if (report.ways[i].bytes > 0 || report.ways[i].commands > 0)
         out.ways.push_back({NameOfWay(i), report.ways[i].bytes, report.ways[i].commands});
+    for (size_t i = 0; i < COFS_REASONS_MAX; ++i)
+      if (report.reasons[i].count > 0)
+        out.reasons.push_back(
+            {NameOfReason(i), report.reasons[i].count, report.reasons[i].bytes});
+    out.verified_bytes = report.verified_bytes;
+    out.latency.assign(std::begin(report.latency), std::end(report.latency));
     out.fallback_count = report.fallbacks;
     out.fallback_reason =
         Printable(std::string(report.fallback_reason,

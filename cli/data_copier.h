@@ -31,8 +31,16 @@ struct DataCopyReport {
     uint64_t bytes = 0;
     uint64_t commands = 0;
   };
+  struct Reason {
+    std::string name;  // "too-small", "command-failed" ...
+    uint64_t count = 0;
+    uint64_t bytes = 0;
+  };
   uint64_t bytes = 0;
   std::vector<Way> ways;        // those with bytes
+  std::vector<Reason> reasons;  // why bytes did not go by the device
+  uint64_t verified_bytes = 0;  // read back
+  std::vector<uint64_t> latency;  // of commands, as cofs_ioc_copy_report has it
   uint64_t fallback_count = 0;
   std::string fallback_reason;  // of the last one
 };

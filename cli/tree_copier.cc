@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "base/log.h"
+#include "cli/copy_facts.h"
 #include "cli/interrupt.h"
 #include "cli/text_table.h"
 
@@ -256,7 +257,7 @@ void TreeCopier::Note(const Place& place, const DataCopyReport& report) {
   bar_.Clear();
   std::printf("%s -> %s\n", Printable(place.source).c_str(),
               Printable(place.destination).c_str());
-  if (options_.explain) std::printf("  %s\n", DescribeWays(report).c_str());
+  if (options_.explain) std::fputs(DescribeCopy(report).c_str(), stdout);
 }
 
 Status TreeCopier::MakeRoomForSpecial(const std::string& destination) {
@@ -311,21 +312,26 @@ uint64_t CountBytes(const std::string& path, bool recursive, bool follow_links) 
   return bytes;
 }
 
-std::string DescribeWays(const DataCopyReport& report) {
+std::string DescribeCopy(const DataCopyReport& report) {
   std::string words;
   for (const DataCopyReport::Way& way : report.ways) {
-    if (!words.empty()) words += ", ";
-    words += way.name + " " + FormatBytes(way.bytes);
+    words += (words.empty() ? "" : ", ") + way.name + " " + FormatBytes(way.bytes);
     if (way.commands > 0)
       words += " in " + FormatCount(way.commands) +
                (way.commands == 1 ? " command" : " commands");
   }
-  if (words.empty()) words = "nothing to copy";
+  std::string text = "  " + (words.empty() ? "nothing to copy" : words) + "\n";
+  const std::string latency = LatencyWords(report.latency);
+  if (!latency.empty()) text += "  commands: " + latency + "\n";
+  if (report.verified_bytes > 0)
+    text += "  read back: " + FormatBytes(report.verified_bytes) + "\n";
+  for (const DataCopyReport::Reason& reason : report.reasons)
+    text += "  not by the device: " + FormatBytes(reason.bytes) + ", " + reason.name + "\n";
   if (report.fallback_count > 0)
-    words += "; " + FormatCount(report.fallback_count) +
-             (report.fallback_count == 1 ? " fallback: " : " fallbacks, the last: ") +
-             report.fallback_reason;
-  return words;
+    text += "  " + FormatCount(report.fallback_count) +
+            (report.fallback_count == 1 ? " fallback: " : " fallbacks, the last: ") +
+            report.fallback_reason + "\n";
+  return text;
 }
 
 }  // namespace cofs

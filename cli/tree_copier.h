@@ -73,7 +73,8 @@ class TreeCopier {
 
 // The bytes of the regular files in `path`, for a bar.
 uint64_t CountBytes(const std::string& path, bool recursive, bool follow_links);
-// "nvme-copy 1.0 GiB in 1,024 commands, memory 100 B"
-std::string DescribeWays(const DataCopyReport& report);
+// "nvme-copy 1.0 GiB in 1,024 commands, memory 100 B", and in lines of their own, each
+// indented: latency, what was read back, why bytes did not go by the device.
+std::string DescribeCopy(const DataCopyReport& report);
 
 }  // namespace cofs

@@ -52,7 +52,7 @@ std::vector<std::unique_ptr<CopyWay>> FindWays(BlockDevice& device,
 Status TryWay(CopyWay& way, BlockDevice& device, DeviceRange scratch);
 
 // What a copy costs by `way`: the fastest of a few small and a few large copies within
-// the scratch, bounded to some 20 ms each unless a single one takes longer. Never called
+// the scratch, bounded to 100 ms each unless a single one takes longer. Never called
 // for a way that was not proved.
 Result<CopyCost> MeasureWay(CopyWay& way, DeviceRange scratch);
 // What reading back 64 KiB of source and destination takes, in microseconds.

@@ -135,6 +135,22 @@ struct cofs_copy_way_report {
   __u64 bytes;
   __u64 commands; /* sent; 0 where there are none to count */
 };
+/* Why bytes did not go by the device: index into `reasons`; others are zero. */
+#define COFS_REASON_NO_WAY 0         /* the device has none that works */
+#define COFS_REASON_TOO_SMALL 1      /* faster through memory */
+#define COFS_REASON_SET_ASIDE 2      /* the way failed a while ago */
+#define COFS_REASON_NOT_APPLICABLE 3 /* not these blocks: a border below, an alignment */
+#define COFS_REASON_COMMAND_FAILED 4
+#define COFS_REASON_VERIFY_FAILED 5 /* what was read back differed */
+#define COFS_REASON_CHANGED_BELOW 6 /* the stack below changed meanwhile */
+#define COFS_REASON_UNALIGNED 7     /* offsets that differ within a block */
+#define COFS_REASON_BAD_SOURCE 8    /* a source block does not match its checksum */
+#define COFS_REASONS_MAX 16
+struct cofs_copy_reason_report {
+  __u64 count;
+  __u64 bytes;
+};
+#define COFS_LATENCY_BUCKETS 32
 #define COFS_REPORT_REASON_BYTES 192
 struct cofs_ioc_copy_report {
   __u32 flags; /* COFS_REPORT_... */
@@ -142,8 +158,13 @@ struct cofs_ioc_copy_report {
   __u64 copies;    /* copy_file_range requests that copied something */
   __u64 bytes;     /* copied; the ways count whole blocks */
   __u64 fallbacks; /* times that a way gave up and the next went on */
-  __u64 reserved2[4];
+  __u64 verified_bytes; /* read back after a copy by the device */
+  __u64 reserved2[3];
   struct cofs_copy_way_report ways[COFS_WAYS_MAX];
+  struct cofs_copy_reason_report reasons[COFS_REASONS_MAX];
+  /* Commands of all ways by the time that they took: latency[0] below 1 us, latency[i]
+   * from 2^(i-1) us on and below 2^i us. */
+  __u64 latency[COFS_LATENCY_BUCKETS];
   char fallback_reason[COFS_REPORT_REASON_BYTES]; /* of the last one; zero-terminated */
 };
 

@@ -9,7 +9,7 @@
 namespace cofs {
 namespace {
 
-static_assert(sizeof(cofs_ioc_copy_arm) == 32 && sizeof(cofs_ioc_copy_report) == 512);
+static_assert(sizeof(cofs_ioc_copy_arm) == 32 && sizeof(cofs_ioc_copy_report) == 1024);
 static_assert(sizeof(cofs_ioc_ticket) == 16 && sizeof(cofs_ioc_dedupe) == 56);
 static_assert(sizeof(cofs_ioc_unshare) == 16 && sizeof(cofs_ioc_write_back) == 16);
 static_assert(sizeof(cofs_ioc_version) == 16);
@@ -35,6 +35,10 @@ size_t WayIndexOf(CopyWayId way) {
   return COFS_WAY_DEVICE;
 }
 
+static_assert(static_cast<size_t>(FallbackReason::kBadSource) == COFS_REASON_BAD_SOURCE);
+static_assert(kFallbackReasonCount <= COFS_REASONS_MAX);
+static_assert(LatencyHistogram::kBucketCount <= COFS_LATENCY_BUCKETS);
+
 void Fill(const CopyReports::Sum& sum, cofs_ioc_copy_report& out) {
   const CopyReport& engine = sum.report.engine;
   out.copies = sum.copy_count;
@@ -44,7 +48,12 @@ void Fill(const CopyReports::Sum& sum, cofs_ioc_copy_report& out) {
     cofs_copy_way_report& way = out.ways[WayIndexOf(static_cast<CopyWayId>(i))];
     way.bytes = engine.bytes_by_way[i];
     way.commands = engine.commands_by_way[i];
+    for (size_t k = 0; k < LatencyHistogram::kBucketCount; ++k)
+      out.latency[k] += engine.latency_by_way[i].counts[k];
   }
+  out.verified_bytes = engine.verified_bytes;
+  for (size_t i = 0; i < kFallbackReasonCount; ++i)
+    out.reasons[i] = {engine.fallbacks[i].count, engine.fallbacks[i].bytes};
   out.ways[COFS_WAY_MEMORY].bytes = sum.report.memory_bytes;
   out.ways[COFS_WAY_SHARED].bytes = sum.report.shared_bytes;
   out.ways[COFS_WAY_HOLES].bytes = sum.report.hole_bytes;

@@ -74,7 +74,11 @@ class CopyAtMountTest : public ::testing::Test {
     return contents;
   }
   Result<uint64_t> Copy(InodeId from, InodeId to, uint64_t bytes) {
-    return volume_->Copy(from, FileOffset(0), to, FileOffset(0), bytes, {});
+    Volume::CopyCall call;
+    call.source = from;
+    call.destination = to;
+    call.length_bytes = bytes;
+    return volume_->Copy(call);
   }
   std::string Read(InodeId file, uint64_t bytes) {
     AlignedBuffer buffer;
