@@ -588,19 +588,26 @@ void MountDriver::Clone() {
   arm.destination_offset = to;
   arm.length = length;
   arm.how = COFS_ARM_CLONE;
-  if (ioctl(out, COFS_IOC_COPY_ARM, &arm) != 0) {
-    gone_ = IsGone(options_.mount_point, errno);
-    if (!gone_ && errno != ENOTTY) Fail(StrCat("arming a clone: ", strerror(errno)));
-    return;
-  }
+  const auto apply = [=, source = *source, destination = *destination](Model& m) {
+    return m.Clone(source, from, destination, to, length);
+  };
+  const std::string what = StrCat("clone ", length, " bytes at ", from, " of ", *source,
+                                  " to ", to, " of ", *destination);
+  if (ioctl(out, COFS_IOC_COPY_ARM, &arm) != 0) return Did(what, -1, apply);
   auto in_offset = static_cast<off_t>(from), out_offset = static_cast<off_t>(to);
   const ssize_t count = copy_file_range(in, &in_offset, out, &out_offset, length, 0);
-  if (count >= 0) ++clone_count_;
-  Did(StrCat("clone ", length, " bytes at ", from, " of ", *source, " to ", to, " of ",
-             *destination),
-      count, [=, source = *source, destination = *destination](Model& m) {
-        return m.Clone(source, from, destination, to, length);
-      });
+  if (count >= 0) {
+    ++clone_count_;
+    if (static_cast<uint64_t>(count) != length)
+      return Fail(StrCat(what, ": ", count, " bytes"));
+    return Did(what, count, apply);
+  }
+  // What the kernel refuses by itself leaves the arm where it is.
+  const int error_number = errno;
+  arm = {};
+  ioctl(out, COFS_IOC_COPY_ARM, &arm);
+  errno = error_number;
+  Did(what, count, apply);
 }
 
 void MountDriver::Sync() {
