@@ -179,10 +179,13 @@ TEST(OpenWritersTest, Counts) {
   writers.Opened(InodeId(3));
   writers.Opened(InodeId(3));
   writers.Opened(InodeId(3 + 16));  // of the same shard
-  writers.Released(InodeId(3));
+  int last_count = 0;
+  writers.Released(InodeId(3), [&] { ++last_count; });
   EXPECT_TRUE(writers.IsOpen(InodeId(3)));
-  writers.Released(InodeId(3));
+  EXPECT_EQ(last_count, 0);
+  writers.Released(InodeId(3), [&] { ++last_count; });
   EXPECT_FALSE(writers.IsOpen(InodeId(3)));
+  EXPECT_EQ(last_count, 1);
   EXPECT_TRUE(writers.IsOpen(InodeId(19)));
 }
 
