@@ -151,6 +151,12 @@ struct CopyWayState {
   uint64_t request_bytes_min = 0;
 };
 
+// Where the bytes of a block came from.
+struct CopyOrigin {
+  CopyWayId way = CopyWayId::kBuffered;
+  DeviceOffset source{};
+};
+
 // Lends free blocks for trial copies. Thread-safe.
 class CopyScratch {
  public:
@@ -188,6 +194,11 @@ class CopyEngine {
   // `verify`: what copies of no policy of their own are read back for, which makes small
   // ones dearer.
   virtual std::vector<CopyWayState> ways(CopyVerify /*verify*/) const { return {}; }
+  // The last copy to `block` that did not pass through memory, among the latest few
+  // thousand pieces. What was written there since is not known here.
+  virtual std::optional<CopyOrigin> OriginOf(DeviceOffset /*block*/) const {
+    return std::nullopt;
+  }
   // As ways() in words, for a log: one line for each way that there is or may be.
   std::vector<std::string> DescribeWays(CopyVerify verify) const;
 };

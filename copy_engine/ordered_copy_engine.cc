@@ -168,6 +168,8 @@ bool OrderedCopyEngine::Ask(CopyWay& way, Run& run, std::optional<Error>* error)
   if (&way != buffered_.get() && outcome.stop != CopyStop::kCopyFailed)
     is_true = Verify(way, task, outcome, run);
   Account(way, outcome, latency, run.report);
+  if (&way != buffered_.get())
+    origins_.Note(way.id(), task.pieces, outcome.completed_bytes);
   SkipBytes(run.rest, outcome.completed_bytes);
   switch (outcome.stop) {
     case CopyStop::kDone:

@@ -27,6 +27,7 @@
 
 #include "base/mutex.h"
 #include "copy_engine/copy_engine.h"
+#include "copy_engine/copy_origins.h"
 #include "copy_engine/copy_way.h"
 #include "copy_engine/ways.h"
 
@@ -47,6 +48,9 @@ class OrderedCopyEngine final : public CopyEngine {
   CopyTotals totals() const override EXCLUDES(mutex_);
   std::vector<CopyWayState> ways(CopyVerify verify) const override EXCLUDES(mutex_);
   std::vector<CopyWayState> ways() const { return ways(options_.verify); }
+  std::optional<CopyOrigin> OriginOf(DeviceOffset block) const override {
+    return origins_.Find(block);
+  }
 
  private:
   using Ways = std::vector<std::shared_ptr<CopyWay>>;
@@ -103,6 +107,7 @@ class OrderedCopyEngine final : public CopyEngine {
   const Clock clock_;
   const Find find_;
   const std::shared_ptr<CopyWay> buffered_;
+  CopyOrigins origins_;
 
   mutable Mutex mutex_;
   Ways ways_ GUARDED_BY(mutex_);  // best first; without the buffered way

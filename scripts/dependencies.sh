@@ -2,7 +2,8 @@
 # Installs the Debian packages that cofs needs, or prints the one line that does.
 #
 #   scripts/dependencies.sh build    what it takes to build and run
-#   scripts/dependencies.sh test     and to run every test
+#   scripts/dependencies.sh test     and to run the tests
+#   scripts/dependencies.sh vm       and those in a virtual machine
 #
 # Exit: 0 everything is there; 1 something is missing and could not be installed.
 set -euo pipefail
@@ -17,11 +18,14 @@ test_packages=(
   rsync file python3 qemu-utils duperemove
 )
 
+vm_packages=(qemu-system-x86 busybox-static cpio kmod dmsetup)
+
 case "${1:-}" in
   build) wanted=("${build_packages[@]}") ;;
   test) wanted=("${build_packages[@]}" "${test_packages[@]}") ;;
+  vm) wanted=("${build_packages[@]}" "${test_packages[@]}" "${vm_packages[@]}") ;;
   *)
-    echo "usage: $0 build|test" >&2
+    echo "usage: $0 build|test|vm" >&2
     exit 2
     ;;
 esac

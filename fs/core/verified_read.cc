@@ -12,6 +12,19 @@ std::string PlaceOf(InodeId inode, FileOffset file_offset, DeviceOffset device_o
                 device_offset);
 }
 
+// Where the copy took the block from that a device copied there, as far as that can
+// still be known: the place it came from has the same checksum.
+std::string OriginOf(Core& core, DeviceOffset offset, uint32_t crc) {
+  if (core.copies == nullptr) return "";
+  const auto origin = core.copies->OriginOf(offset);
+  if (!origin) return "";
+  ChecksumReader checksums(*core.store);
+  const auto source_crc = checksums.Get(origin->source);
+  if (!source_crc.ok() || *source_crc != crc) return "";
+  return StrCat(", copied there by ", NameOf(origin->way), " from device offset ",
+                origin->source);
+}
+
 // An error of the bus passes; rot on the medium stays.
 Status ReadAgain(Core& core, InodeId inode, FileOffset file_offset, DeviceOffset offset,
                  char* memory, uint32_t crc) {
@@ -24,7 +37,8 @@ Status ReadAgain(Core& core, InodeId inode, FileOffset file_offset, DeviceOffset
   }
   core.counters.checksum_errors.fetch_add(1, std::memory_order_relaxed);
   const Error error(ErrorCode::kChecksum, place);
-  LogError(StrCat(error.ToString(), " (expected ", crc, ", found ", found, ")"));
+  LogError(StrCat(error.ToString(), OriginOf(core, offset, crc), " (expected ", crc,
+                  ", found ", found, ")"));
   return error;
 }
 

@@ -3,10 +3,12 @@
 #
 #   run_case.sh --case NAME --bin DIR --work DIR
 #
-# COFS_VM_CACHE: where the kernel package is kept (default: the work directory).
+# COFS_VM_CACHE: where the kernel package is kept, unpacked and, if somebody has put it
+# there, as a .deb (default: the work directory).
 set -euo pipefail
 
 readonly kSkip=77
+readonly kStarted=$SECONDS
 readonly kGuestSuccess=42  # what guest/init reports; QEMU makes it (n << 1) | 1
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,6 +37,11 @@ need() {
   command -v "$1" >/dev/null || skip "$1 is missing: apt-get install $2"
 }
 
+# The path of what the build has made.
+built() {
+  if [ -e "$bin/$1" ]; then echo "$bin/$1"; else echo "$bin/../lib/$1"; fi
+}
+
 check_tools() {
   need qemu-system-x86_64 qemu-system-x86
   need cpio cpio
@@ -46,19 +53,43 @@ check_tools() {
   for program in $(directive programs); do
     command -v "$program" >/dev/null || skip "$program is missing"
   done
+  for program in $(directive binaries); do
+    [ -e "$(built "$program")" ] ||
+      { echo "FAILED: $program has not been built"; exit 1; }
+    ! ldd "$(built "$program")" 2>/dev/null | grep -qE 'lib(asan|tsan|ubsan)' ||
+      skip "a build with sanitizers is too slow for an emulated machine"
+  done
+}
+
+# The package with the distribution's kernel, into the current directory. Lists of
+# packages that are missing or old are fetched again, where that is allowed.
+download_kernel() {
+  if compgen -G "$cache/${1}_*.deb" >/dev/null; then
+    cp "$cache/${1}"_*.deb .
+    return
+  fi
+  apt-get -q download "$1" && return
+  [ "$(id -u)" -eq 0 ] && apt-get -q update && apt-get -q download "$1"
+}
+kernel_package() {
+  apt-cache depends linux-image-amd64 2>/dev/null |
+    awk '$1 == "Depends:" { print $2; exit }'
 }
 
 # Sets `kernel` to a directory with the unpacked package.
 fetch_kernel() {
   local package unpacked
   command -v apt-get >/dev/null || skip "no apt-get to fetch a kernel with"
-  package=$(apt-cache depends linux-image-amd64 2>/dev/null |
-            awk '$1 == "Depends:" { print $2; exit }')
+  package=$(kernel_package)
+  if [ -z "$package" ] && [ "$(id -u)" -eq 0 ]; then
+    apt-get -q update >/dev/null 2>&1 || true
+    package=$(kernel_package)
+  fi
   [ -n "$package" ] || skip "no kernel package is known (apt-get update)"
   kernel=$cache/$package
   [ -e "$kernel/complete" ] && return
   unpacked=$(mktemp -d "$cache/fetch.XXXXXX")
-  if ! (cd "$unpacked" && apt-get -q download "$package") >"$unpacked/log" 2>&1; then
+  if ! (cd "$unpacked" && download_kernel "$package") >"$unpacked/log" 2>&1; then
     tail -3 "$unpacked/log"
     rm -rf "$unpacked"
     skip "the package $package can't be fetched"
@@ -97,7 +128,7 @@ build_initramfs() {
     copy_with_libraries "$(command -v "$program")" "$root/bin/$program"
   done
   for program in $(directive binaries); do
-    copy_with_libraries "$bin/$program" "$root/cofs/$program"
+    copy_with_libraries "$(built "$program")" "$root/cofs/$program"
     strip -g "$root/cofs/$program" 2>/dev/null || true
   done
   cp "$bin/vm_exit" "$root/bin/vm_exit"
@@ -114,10 +145,10 @@ build_initramfs() {
   depmod -b "$root" "$version"
 
   cp "$here/guest/init" "$root/init"
-  cp "$here/guest/functions.sh" "$script" "$root/vm/"
+  cp "$here"/guest/*.sh "$script" "$root/vm/"
   chmod 0755 "$root/init"
   echo "$name" >"$root/vm/case"
-  (cd "$root" && find . | cpio --quiet -o -H newc -R 0:0) | gzip -1 >"$run/initramfs.gz"
+  (cd "$root" && find . | cpio --quiet -o -H newc -R 0:0) >"$run/initramfs"
 }
 
 # Disks, and the arguments of QEMU in the array `qemu`.
@@ -129,8 +160,8 @@ prepare_qemu() {
   done < <(directive disk)
   qemu=(qemu-system-x86_64 -M q35 -accel tcg -cpu max -m 768 -smp 2 -display none
         -no-reboot -nic none -monitor none -serial "file:$run/serial.log"
-        -kernel "$(echo "$kernel"/boot/vmlinuz-*)" -initrd "$run/initramfs.gz"
-        -append "console=ttyS0 quiet panic=-1 loglevel=4"
+        -kernel "$(echo "$kernel"/boot/vmlinuz-*)" -initrd "$run/initramfs"
+        -append "console=ttyS0 quiet panic=-1 oops=panic loglevel=4 $(directive append)"
         -device isa-debug-exit,iobase=0x501,iosize=1 -D "$run/trace.log")
   while read -r line; do
     # shellcheck disable=SC2206
@@ -138,30 +169,34 @@ prepare_qemu() {
   done < <(directive qemu | sed "$edit")
 }
 
-check_tools
-fetch_kernel
-run=$work/$name
-rm -rf "$run"
-mkdir -p "$run"
-build_initramfs
-prepare_qemu
+# In functions to the end: what is being run may be edited meanwhile.
+main() {
+  check_tools
+  fetch_kernel
+  run=$work/$name
+  rm -rf "$run"
+  mkdir -p "$run"
+  build_initramfs
+  prepare_qemu
 
-limit=$(directive timeout)
-status=0
-timeout --kill-after=5 "${limit:-300}" "${qemu[@]}" </dev/null || status=$?
-sed 's/\r$//' "$run/serial.log" >"$run/serial.txt"
-cat "$run/serial.txt"
-if [ $status -ne $((kGuestSuccess * 2 + 1)) ]; then
-  case $status in
-    124|137) echo "FAILED: the guest took longer than ${limit:-300} s" ;;
-    0) echo "FAILED: the guest went down without a verdict" ;;
-    *) echo "FAILED: the guest's verdict (QEMU: $status)" ;;
-  esac
-  exit 1
-fi
-if [ -e "$here/cases/$name.check" ]; then
-  SERIAL_LOG=$run/serial.txt TRACE_LOG=$run/trace.log bash "$here/cases/$name.check" ||
-    { echo "FAILED: the evidence on the host"; exit 1; }
-fi
-rm -rf "$run/root" "$run/initramfs.gz" "$run"/*.disk
-echo "PASSED"
+  limit=$(directive timeout)
+  status=0
+  timeout --kill-after=5 "${limit:-300}" "${qemu[@]}" </dev/null || status=$?
+  sed 's/\r$//' "$run/serial.log" >"$run/serial.txt"
+  cat "$run/serial.txt"
+  if [ $status -ne $((kGuestSuccess * 2 + 1)) ]; then
+    case $status in
+      124|137) echo "FAILED: the guest took longer than ${limit:-300} s" ;;
+      0) echo "FAILED: the guest went down without a verdict" ;;
+      *) echo "FAILED: the guest's verdict (QEMU: $status)" ;;
+    esac
+    exit 1
+  fi
+  if [ -e "$here/cases/$name.check" ]; then
+    SERIAL_LOG=$run/serial.txt TRACE_LOG=$run/trace.log bash "$here/cases/$name.check" ||
+      { echo "FAILED: the evidence on the host"; exit 1; }
+  fi
+  rm -rf "$run/root" "$run/initramfs" "$run"/*.disk
+  echo "PASSED in $((SECONDS - kStarted)) s"
+}
+main; exit

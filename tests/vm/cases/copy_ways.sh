@@ -113,37 +113,18 @@ scsi_cases() {
     fail "scsi_debug can't copy"
   run engine /dev/$refuses buffered
 
-  # The kernel's own target behind a local SCSI host.
-  modprobe configfs; modprobe target_core_file && modprobe tcm_loop || fail "no target"
-  mount -t configfs none /sys/kernel/config || fail "configfs"
-  local core=/sys/kernel/config/target/core/fileio_0/disk wwn=naa.60014055c0f50001
-  local port=/sys/kernel/config/target/loopback/$wwn/tpgt_1
-  mkdir -p $core
-  truncate -s 64M /tmp/lun
-  echo "fd_dev_name=/tmp/lun,fd_dev_size=67108864" >$core/control
-  echo "5c0f50001" >$core/wwn/vpd_unit_serial
-  echo 1 >$core/enable
-  mkdir -p $port/lun/lun_0
-  echo naa.60014055c0f50002 >$port/nexus
-  ln -s $core $port/lun/lun_0/disk
-  wait_for scsi_name tcm_loopback
-  local lun=$(scsi_name tcm_loopback)
-  wait_for test -b /dev/$lun
-
-  # The target counts what it was asked to do.
-  mount -t tracefs none /sys/kernel/tracing
-  echo 1 >/sys/kernel/tracing/events/target/target_cmd_complete/enable
+  lio_start 64
   run find /dev/$lun scsi-xcopy proved
   run model /dev/$lun scsi-xcopy 16 2000000
   run engine /dev/$lun scsi-xcopy
-  local count=$(grep -c "status GOOD.* CDB 83 00 " /sys/kernel/tracing/trace)
+  local count=$(lio_copy_count)
   echo "== the target carried out $count EXTENDED COPY"
-  [ "$count" -gt 20 ] || { head -20 /sys/kernel/tracing/trace; fail "too few"; }
+  [ "$count" -gt 20 ] || { head -20 $LIO_TRACE; fail "too few"; }
   addpart /dev/$lun 1 2049 8192 && wait_for test -b /dev/${lun}1
   run model /dev/${lun}1 scsi-xcopy 10 500000
 
   # Turned off, the target still answers with its limits.
-  echo 0 >$core/attrib/emulate_3pc
+  echo 0 >$LIO/attrib/emulate_3pc
   run find /dev/$lun scsi-xcopy absent 3PC
   run engine /dev/$lun buffered
 }

@@ -47,3 +47,31 @@ dm_create() {
 
 # MAJOR:MINOR of a device-mapper device.
 dm_number() { dmsetup info -c --noheadings --separator : -o major,minor "$1"; }
+
+# ---- the kernel's own SCSI target, behind a local SCSI host ----
+LIO=/sys/kernel/config/target/core/fileio_0/disk
+LIO_TRACE=/sys/kernel/tracing/trace
+
+# A disk over a file in memory; its name is in `lun` afterwards.
+lio_start() {  # MEBIBYTES
+  modprobe sd_mod && modprobe configfs && modprobe target_core_file &&
+    modprobe tcm_loop || fail "no target"
+  mount -t configfs none /sys/kernel/config || fail "configfs"
+  local port=/sys/kernel/config/target/loopback/naa.60014055c0f50001/tpgt_1
+  mkdir -p $LIO
+  truncate -s $1M /tmp/lun
+  echo "fd_dev_name=/tmp/lun,fd_dev_size=$(($1 * 1048576))" >$LIO/control
+  echo "5c0f50001" >$LIO/wwn/vpd_unit_serial
+  echo 1 >$LIO/enable
+  mkdir -p $port/lun/lun_0
+  echo naa.60014055c0f50002 >$port/nexus
+  ln -s $LIO $port/lun/lun_0/disk
+  wait_for scsi_name tcm_loopback
+  lun=$(scsi_name tcm_loopback)
+  wait_for test -b /dev/$lun
+  # The target tells what it was asked to do.
+  mount -t tracefs none /sys/kernel/tracing
+  echo 1 >/sys/kernel/tracing/events/target/target_cmd_complete/enable
+}
+# How many EXTENDED COPY it has carried out.
+lio_copy_count() { grep -c "status GOOD.* CDB 83 00 " $LIO_TRACE; }
