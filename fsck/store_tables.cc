@@ -44,7 +44,7 @@ class Reader {
   uint64_t Fixed(size_t length) {
     uint64_t value = 0;
     const std::string_view bytes = Bytes(length);
-    std::memcpy(&value, bytes.data(), bytes.size());
+    if (ok_) std::memcpy(&value, bytes.data(), bytes.size());
     return value;
   }
 

@@ -3,6 +3,7 @@
 #
 #   scripts/test.sh                 dev, asan and tsan, without the long tests
 #   scripts/test.sh --full          the long tests too
+#   scripts/test.sh --no-vm         without the virtual machines
 #   scripts/test.sh dev asan        these presets: dev asan tsan clang
 #   scripts/test.sh dev -R store    further arguments go to ctest
 #
@@ -16,12 +17,14 @@ cd "$(dirname "$0")/.."
 
 presets=()
 left_out=long
+vm=1
 while [ $# -gt 0 ]; do
   case "$1" in
     dev | asan | tsan | clang) presets+=("$1") ;;
     --full) left_out="" ;;
+    --no-vm) vm=0 ;;
     -h | --help)
-      sed -n '2,14s/^# \{0,1\}//p' "$0"
+      sed -n '2,15s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *) break ;;
@@ -30,7 +33,8 @@ while [ $# -gt 0 ]; do
 done
 [ ${#presets[@]} -gt 0 ] || presets=(dev asan tsan)
 
-scripts/dependencies.sh test
+[[ " ${presets[*]} " == *" dev "* ]] || vm=0
+if [ "$vm" -eq 1 ]; then scripts/dependencies.sh vm; else scripts/dependencies.sh test; fi
 
 jobs=$(nproc)
 failed=0
@@ -53,7 +57,7 @@ for preset in "${presets[@]}"; do
   built=$SECONDS
   echo "== $preset: built in $((built - started)) s"
   labels=$left_out
-  [ "$preset" = dev ] || labels=${labels:+$labels|}vm
+  if [ "$preset" != dev ] || [ "$vm" -eq 0 ]; then labels=${labels:+$labels|}vm; fi
   ctest --test-dir "build/$preset" --output-on-failure -j "$jobs" ${labels:+-LE "$labels"} "$@" ||
     failed=1
   echo "== $preset: tested in $((SECONDS - built)) s"
