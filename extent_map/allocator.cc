@@ -9,10 +9,7 @@
 #include "base/mutex.h"
 
 namespace cofs {
-namespace {
-
-// "cofsfree", little-endian.
-constexpr uint64_t kImageMagic = 0x6565726673666f63;
+namespace allocator_index {
 
 struct BySize {
   uint64_t length_bytes;
@@ -29,6 +26,16 @@ struct CountingLess {
     return a < b;
   }
 };
+
+}  // namespace allocator_index
+
+namespace {
+
+using allocator_index::BySize;
+using allocator_index::CountingLess;
+
+// "cofsfree", little-endian.
+constexpr uint64_t kImageMagic = 0x6565726673666f63;
 
 uint64_t Distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
 

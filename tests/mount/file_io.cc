@@ -22,10 +22,6 @@ namespace {
 constexpr uint64_t kDefaultSeed = 20;
 constexpr size_t kPieceBytes = 1 << 20;
 
-[[noreturn]] void ThrowErrno(const std::string& what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
-
 // One round of a 64-bit mixer (the finaliser of SplitMix64, Steele et al. 2014).
 uint64_t Mix(uint64_t value) {
   value += 0x9e3779b97f4a7c15;
@@ -35,6 +31,10 @@ uint64_t Mix(uint64_t value) {
 }
 
 }  // namespace
+
+void ThrowErrno(const std::string& what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
 
 ::testing::AssertionResult Succeeds(long result) {
   if (result >= 0) return ::testing::AssertionSuccess();

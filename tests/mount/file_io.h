@@ -21,6 +21,9 @@
 
 namespace cofs {
 
+// std::system_error of errno, with `what`, usually a path.
+[[noreturn]] void ThrowErrno(const std::string& what);
+
 ::testing::AssertionResult Succeeds(long result);
 ::testing::AssertionResult FailsWith(long result, int error_number);
 

@@ -30,10 +30,6 @@ constexpr size_t kLogTail = 16 << 10;
 // The watchdog comes long before.
 constexpr int kLongestWaitMs = 550'000;
 
-[[noreturn]] void ThrowErrno(const std::string& what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
-
 // Memory is faster, when there is plenty.
 std::string ImageDirectory() {
   if (const char* directory = getenv("COFS_TEST_IMAGE_DIR")) return directory;

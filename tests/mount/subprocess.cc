@@ -12,7 +12,8 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <system_error>
+
+#include "tests/mount/file_io.h"
 
 namespace cofs {
 namespace {
@@ -30,10 +31,6 @@ constexpr bool kUnderSanitizer = false;
 #endif
 
 constexpr int kProgramLimitMs = 550'000;
-
-[[noreturn]] void ThrowErrno(const std::string& what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
 
 // In the child: only calls that are safe after a fork of a threaded program.
 [[noreturn]] void ExecChild(char* const* argv, int out, int err, const RunOptions& options) {

@@ -16,10 +16,6 @@
 namespace cofs {
 namespace {
 
-[[noreturn]] void ThrowErrno(const std::string& what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
-
 std::string LinkTarget(const std::string& path) {
   std::string target(4096, '\0');
   const ssize_t length = readlink(path.c_str(), target.data(), target.size());
