@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "fs/core/inode_table.h"
+#include "fs/core/posix_acl.h"
 #include "fs/core/xattrs.h"
 
 namespace cofs {
@@ -72,6 +73,19 @@ Result<bool> RemoveCapability(const Store& store, InodeId id, const InodeRecord&
   return value.has_value();
 }
 
+// The access control list, if there is one, follows the permission bits.
+Status FollowMode(const Store& store, InodeId id, const InodeRecord& record,
+                  Transaction& transaction) {
+  if ((record.flags & kInodeHasXattr) == 0) return OkStatus();
+  const std::string key = XattrKey(id, kAccessAclXattr);
+  TRY_ASSIGN(const std::optional<std::string> value, store.Get(key));
+  if (!value) return OkStatus();
+  TRY_ASSIGN(PosixAcl acl, PosixAcl::Parse(*value));
+  acl.SetPermissionBits(record.mode);
+  transaction.batch().Put(key, acl.Encode());
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<InodeStat> Attributes::Get(InodeId id) {
@@ -99,6 +113,9 @@ Result<InodeStat> Attributes::Set(InodeId id, const AttributeChange& change) {
   TRY(core_.committer->CheckWritable());
   TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
   if (change.size_bytes) {
+    AttributeChange of_record = change;
+    of_record.size_bytes.reset();
+    if (change.mode) TRY(SetRecord(inode, of_record));
     TRY(SetSize(inode, change));
   } else {
     TRY(SetRecord(inode, change));
@@ -117,6 +134,7 @@ Status Attributes::SetRecord(const InodeRef& inode, const AttributeChange& chang
   Transaction transaction;
   if (change.kill_privileges && !inode->is_directory())
     TRY(RemoveCapability(*core_.store, inode->id, record, transaction));
+  if (change.mode) TRY(FollowMode(*core_.store, inode->id, record, transaction));
   transaction.PutInode(inode->id, record);
   TRY(core_.committer->Apply(std::move(transaction)));
   inode->record = std::move(record);

@@ -10,6 +10,7 @@
 #include "fs/core/inode_locks.h"
 #include "fs/core/inode_numbers.h"
 #include "fs/core/inode_table.h"
+#include "fs/core/posix_acl.h"
 #include "fs/core/reaper.h"
 
 namespace cofs {
@@ -71,6 +72,43 @@ Status Attach(InodeRecord& directory, InodeId directory_id, InodeRecord& inode) 
   ++directory.size_bytes;
   directory.mtime = directory.ctime = inode.ctime;
   return OkStatus();
+}
+
+// The access control lists that a new inode inherits.
+struct InheritedAcls {
+  std::optional<std::string> access, of_directory;
+  size_t bytes() const {
+    return (access ? access->size() : 0) + (of_directory ? of_directory->size() : 0);
+  }
+};
+
+// Sets the permission bits of `record`, which is new, by the default list of
+// `directory` or else by the umask.
+Result<InheritedAcls> InheritAcls(const Store& store, InodeId directory_id,
+                                  const InodeRecord& directory, uint32_t umask,
+                                  InodeRecord& record) {
+  InheritedAcls inherited;
+  if (S_ISLNK(record.mode)) return inherited;
+  std::optional<std::string> value;
+  if ((directory.flags & kInodeHasXattr) != 0) {
+    TRY_ASSIGN(value, store.Get(XattrKey(directory_id, kDefaultAclXattr)));
+  }
+  if (!value) {
+    record.mode &= ~(umask & 0777);
+    return inherited;
+  }
+  TRY_ASSIGN(PosixAcl acl, PosixAcl::Parse(*value));
+  acl.RestrictTo(record.mode);
+  record.mode = (record.mode & ~0777u) | acl.PermissionBits();
+  if (!acl.IsMinimal()) inherited.access = acl.Encode();
+  if (S_ISDIR(record.mode)) inherited.of_directory = std::move(value);
+  if (inherited.bytes() > 0) record.flags |= kInodeHasXattr;
+  return inherited;
+}
+
+void PutAcls(Batch& batch, InodeId id, const InheritedAcls& acls) {
+  if (acls.access) batch.Put(XattrKey(id, kAccessAclXattr), *acls.access);
+  if (acls.of_directory) batch.Put(XattrKey(id, kDefaultAclXattr), *acls.of_directory);
 }
 
 }  // namespace
@@ -215,9 +253,13 @@ Result<InodeStat> Names::Create(InodeId directory_id, std::string_view name,
       return Error(ErrorCode::kNoSpace, "places for names of one hash");
     InodeRecord changed = directory->record;
     TRY(Attach(changed, directory_id, record));
+    TRY_ASSIGN(const InheritedAcls acls,
+               InheritAcls(*core_.store, directory_id, directory->record, inode.umask, record));
+    if (acls.bytes() > 0) TRY(core_.store->AdmitGrowth(kNamesBatchBytesMax + acls.bytes()));
 
     Transaction transaction;
     transaction.PutInode(id, record);
+    PutAcls(transaction.batch(), id, acls);
     PutEntry(transaction.batch(), directory_id, *places.free_cookie, name, id,
              record.mode);
     transaction.PutInode(directory_id, changed);
@@ -233,6 +275,13 @@ Result<InodeStat> Names::Create(InodeId directory_id, std::string_view name,
   return InodeStat{id, std::move(record)};
 }
 
+Result<Names::Whiteout> Names::NewWhiteout(const NewInode& inode) {
+  TRY(CheckNewInode(inode, {}));
+  if (S_ISDIR(inode.mode)) return Error(ErrorCode::kInvalidArgument, "type of a whiteout");
+  TRY_ASSIGN(const InodeId id, numbers_.Take());
+  return Whiteout{id, RecordOfNew(inode, {})};
+}
+
 Result<InodeStat> Names::CreateTemporary(const NewInode& inode) {
   TRY(CheckNewInode(inode, {}));
   if (!S_ISREG(inode.mode))
@@ -242,8 +291,20 @@ Result<InodeStat> Names::CreateTemporary(const NewInode& inode) {
   TRY_ASSIGN(const InodeId id, numbers_.Take());
   InodeRecord record = RecordOfNew(inode, {});
   record.link_count = 0;
+  InheritedAcls acls;
+  if (inode.directory) {
+    TRY_ASSIGN(const InodeRef directory, GetDirectory(*inode.directory));
+    SharedLock lock(directory->mutex);
+    if ((directory->record.mode & S_ISGID) != 0) record.gid = directory->record.gid;
+    TRY_ASSIGN(acls, InheritAcls(*core_.store, directory->id, directory->record,
+                                 inode.umask, record));
+  } else {
+    record.mode &= ~(inode.umask & 0777);
+  }
+  if (acls.bytes() > 0) TRY(core_.store->AdmitGrowth(kNamesBatchBytesMax + acls.bytes()));
   Transaction transaction;
   transaction.PutInode(id, record);
+  PutAcls(transaction.batch(), id, acls);
   transaction.batch().Put(OrphanKey(id), "");
   TRY(core_.committer->Apply(std::move(transaction)));
   core_.inodes->Insert(id, record);

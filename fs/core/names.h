@@ -59,7 +59,7 @@ class Names {
 
   // In names_rename.cc.
   Status Rename(InodeId from_directory, std::string_view from_name, InodeId to_directory,
-                std::string_view to_name, RenameMode mode);
+                std::string_view to_name, const RenameOptions& options);
 
   Status ReadDirectory(InodeId directory, uint64_t cookie,
                        const std::function<bool(const DirectoryEntry&)>& visit);
@@ -86,6 +86,12 @@ class Names {
   // What is there once the directory has been locked for the change.
   Result<NamePlaces> LookAgain(Inode& directory, std::string_view name,
                                Glance&& glance) NO_THREAD_SAFETY_ANALYSIS;
+  // What RENAME_WHITEOUT leaves: an inode that exists under its old name alone.
+  struct Whiteout {
+    InodeId id;
+    InodeRecord record;
+  };
+  Result<Whiteout> NewWhiteout(const NewInode& inode);
   // The entry of a new name.
   void PutEntry(Batch& batch, InodeId directory, uint64_t cookie, std::string_view name,
                 InodeId inode, uint32_t mode);

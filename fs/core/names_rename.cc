@@ -1,5 +1,6 @@
 // Names: rename, in its three modes.
 #include "base/check.h"
+#include "fs/core/census.h"
 #include "fs/core/inode_locks.h"
 #include "fs/core/inode_table.h"
 #include "fs/core/names.h"
@@ -31,6 +32,7 @@ struct Names::RenameRequest {
   InodeRef from, to;  // directories
   std::string_view from_name, to_name;
   RenameMode mode;
+  std::optional<Whiteout> whiteout;
   bool same_directory() const { return from == to; }
 };
 
@@ -74,14 +76,22 @@ Status Names::CheckNoLoop(const RenameRequest& request, const FoundEntry& source
 }
 
 Status Names::Rename(InodeId from_directory, std::string_view from_name,
-                     InodeId to_directory, std::string_view to_name, RenameMode mode) {
+                     InodeId to_directory, std::string_view to_name,
+                     const RenameOptions& options) {
   TRY(CheckName(from_name));
   TRY(CheckName(to_name));
+  if (options.whiteout && options.mode == RenameMode::kExchange)
+    return Error(ErrorCode::kInvalidArgument, "an exchange leaves nothing behind");
   TRY_ASSIGN(InodeRef from, GetDirectory(from_directory));
   TRY_ASSIGN(InodeRef to, GetDirectory(to_directory));
   TRY(core_.committer->CheckWritable());
   TRY(core_.store->AdmitGrowth(kNamesBatchBytesMax));
-  const RenameRequest request{std::move(from), std::move(to), from_name, to_name, mode};
+  std::optional<Whiteout> whiteout;
+  if (options.whiteout) {
+    TRY_ASSIGN(whiteout, NewWhiteout(*options.whiteout));
+  }
+  const RenameRequest request{std::move(from), std::move(to), from_name,
+                              to_name,         options.mode,  std::move(whiteout)};
   for (;;) {
     TRY_ASSIGN(const Attempt attempt, TryRename(request));
     if (attempt == Attempt::kDone) return core_.committer->CommitIfSync();
@@ -163,7 +173,7 @@ Status Names::ReplaceLocked(const RenameRequest& request, const RenameInodes& in
   const Timestamp now = Now();
   if (from.size_bytes == 0)
     return Error(ErrorCode::kCorrupt, StrCat("size of directory ", inodes.from.id));
-  --from.size_bytes;
+  if (!request.whiteout) --from.size_bytes;
   if (inodes.other == nullptr) ++to.size_bytes;
   if (is_directory) {
     // Gone from the one, come to the other, instead of the directory that it replaces.
@@ -177,7 +187,13 @@ Status Names::ReplaceLocked(const RenameRequest& request, const RenameInodes& in
 
   Transaction transaction;
   Batch& batch = transaction.batch();
-  batch.Delete(DentryKey(inodes.from.id, source.cookie));
+  if (request.whiteout) {
+    transaction.PutInode(request.whiteout->id, request.whiteout->record);
+    PutEntry(batch, inodes.from.id, source.cookie, request.from_name, request.whiteout->id,
+             request.whiteout->record.mode);
+  } else {
+    batch.Delete(DentryKey(inodes.from.id, source.cookie));
+  }
   const uint64_t cookie = target.entry ? target.entry->cookie : *target.free_cookie;
   PutEntry(batch, inodes.to.id, cookie, request.to_name, inodes.moved.id, moved.mode);
   transaction.PutInode(inodes.from.id, from);
@@ -193,6 +209,7 @@ Status Names::ReplaceLocked(const RenameRequest& request, const RenameInodes& in
   }
   TRY(core_.committer->Apply(std::move(transaction)));
 
+  if (request.whiteout) census_.AddInode();
   ++inodes.from.entries_version;
   ++inodes.to.entries_version;
   inodes.from.record = std::move(from);

@@ -74,8 +74,9 @@ Status Volume::RemoveDirectory(InodeId directory, std::string_view name) {
 }
 
 Status Volume::Rename(InodeId from_directory, std::string_view from_name,
-                      InodeId to_directory, std::string_view to_name, RenameMode mode) {
-  return parts_->names->Rename(from_directory, from_name, to_directory, to_name, mode);
+                      InodeId to_directory, std::string_view to_name,
+                      const RenameOptions& options) {
+  return parts_->names->Rename(from_directory, from_name, to_directory, to_name, options);
 }
 
 Result<std::string> Volume::ReadLink(InodeId inode) {
@@ -106,8 +107,8 @@ Result<std::string> Volume::GetXattr(InodeId inode, std::string_view name) {
 }
 
 Status Volume::SetXattr(InodeId inode, std::string_view name, std::string_view value,
-                        XattrMode mode) {
-  return parts_->xattrs->Set(inode, name, value, mode);
+                        XattrMode mode, bool kill_set_group_id) {
+  return parts_->xattrs->Set(inode, name, value, mode, kill_set_group_id);
 }
 
 Status Volume::RemoveXattr(InodeId inode, std::string_view name) {
@@ -237,6 +238,12 @@ Status Volume::Sync(InodeId /*inode*/) { return SyncAll(); }
 Status Volume::SyncAll() {
   if (core_.options.read_only) return OkStatus();
   return core_.committer->Commit();
+}
+
+Status Volume::ShutDown() {
+  if (!core_.options.read_only) TRY(core_.committer->Commit());
+  core_.committer->Fail(Error(ErrorCode::kIo, "shut down on request"));
+  return OkStatus();
 }
 
 Result<uint64_t> Volume::Trim(DeviceOffset begin, DeviceOffset end,

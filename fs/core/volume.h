@@ -71,7 +71,12 @@ class Volume {
   Status Unlink(InodeId directory, std::string_view name);
   Status RemoveDirectory(InodeId directory, std::string_view name);
   Status Rename(InodeId from_directory, std::string_view from_name, InodeId to_directory,
-                std::string_view to_name, RenameMode mode);
+                std::string_view to_name, const RenameOptions& options);
+  Status Rename(InodeId from_directory, std::string_view from_name, InodeId to_directory,
+                std::string_view to_name, RenameMode mode) {
+    return Rename(from_directory, from_name, to_directory, to_name,
+                  RenameOptions{.mode = mode});
+  }
   Result<std::string> ReadLink(InodeId inode);
   // Entries after `cookie` (0: from the start; "." and ".." have cookies 1 and 2) in
   // the order of their cookies, until `visit` answers false. Entries that exist the
@@ -87,7 +92,7 @@ class Volume {
 
   Result<std::string> GetXattr(InodeId inode, std::string_view name);
   Status SetXattr(InodeId inode, std::string_view name, std::string_view value,
-                  XattrMode mode);
+                  XattrMode mode, bool kill_set_group_id = false);
   Status RemoveXattr(InodeId inode, std::string_view name);
   Result<std::vector<std::string>> ListXattrs(InodeId inode);
 
@@ -126,6 +131,9 @@ class Volume {
   // Everything that returned before the call is durable on return.
   Status Sync(InodeId inode);
   Status SyncAll();
+  // As after a failed commit, but for what was done before, which is durable: no change
+  // any more, and no clean unmount. For tests of recovery.
+  Status ShutDown();
   // Discards free space; the number of bytes discarded.
   Result<uint64_t> Trim(DeviceOffset begin, DeviceOffset end, uint64_t minimum_bytes);
   // Waits until removed files that nobody uses have been freed and their space can be

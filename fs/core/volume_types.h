@@ -23,6 +23,10 @@ struct NewInode {
   uint32_t mode = 0;          // with the type; S_IFDIR and S_IFREG too
   uint32_t uid = 0, gid = 0;  // of the caller; set-group-ID directories are honoured
   uint32_t rdev = 0;
+  // Taken from the mode, unless the directory has a default access control list.
+  uint32_t umask = 0;
+  // Of an inode without a name: whose default list it inherits, if any.
+  std::optional<InodeId> directory{};
 };
 
 // Which attributes to change. Unset: unchanged.
@@ -37,6 +41,11 @@ struct AttributeChange {
 };
 
 enum class RenameMode : uint8_t { kReplace, kNoReplace, kExchange };
+struct RenameOptions {
+  RenameMode mode = RenameMode::kReplace;
+  // What is left at the old place (RENAME_WHITEOUT); not with kExchange.
+  std::optional<NewInode> whiteout{};
+};
 enum class XattrMode : uint8_t { kSet, kCreate, kReplace };
 
 struct DirectoryEntry {

@@ -1,7 +1,10 @@
 #include "fs/core/xattrs.h"
 
+#include <sys/stat.h>
+
 #include "base/check.h"
 #include "fs/core/inode_table.h"
+#include "fs/core/posix_acl.h"
 
 namespace cofs {
 namespace {
@@ -11,6 +14,7 @@ Status CheckXattrName(std::string_view name) {
     return Error(ErrorCode::kOutOfRange, "name of an attribute");
   if (name.find('\0') != std::string_view::npos)
     return Error(ErrorCode::kInvalidArgument, "name of an attribute");
+  if (IsAclXattr(name)) return OkStatus();
   for (std::string_view prefix : {"user.", "trusted.", "security."}) {
     if (!name.starts_with(prefix)) continue;
     if (name.size() == prefix.size())
@@ -55,8 +59,37 @@ Result<std::string> Xattrs::Get(InodeId id, std::string_view name) {
   return std::move(*value);
 }
 
+// Keeps an access control list, or sets what permission bits can say as well.
+Status Xattrs::SetAcl(Inode& inode, std::string_view name, std::string_view value,
+                      bool kill_set_group_id) {
+  const bool is_access = name == kAccessAclXattr;
+  if (!is_access && !inode.is_directory())
+    return Error(ErrorCode::kNotPermitted, StrCat("default list of inode ", inode.id));
+  TRY_ASSIGN(const PosixAcl acl, PosixAcl::Parse(value));
+  const std::string key = XattrKey(inode.id, name);
+  InodeRecord record = inode.record;
+  Transaction transaction;
+  if (is_access) {
+    record.mode = (record.mode & ~0777u) | acl.PermissionBits();
+    if (kill_set_group_id) record.mode &= ~uint32_t{S_ISGID};
+  }
+  if (is_access && acl.IsMinimal()) {
+    transaction.batch().Delete(key);
+    TRY_ASSIGN(const bool has_others, HasOtherThan(*core_.store, inode.id, key));
+    if (!has_others) record.flags &= ~kInodeHasXattr;
+  } else {
+    transaction.batch().Put(key, value);
+    record.flags |= kInodeHasXattr;
+  }
+  record.ctime = Now();
+  transaction.PutInode(inode.id, record);
+  TRY(core_.committer->Apply(std::move(transaction)));
+  inode.record = std::move(record);
+  return OkStatus();
+}
+
 Status Xattrs::Set(InodeId id, std::string_view name, std::string_view value,
-                   XattrMode mode) {
+                   XattrMode mode, bool kill_set_group_id) {
   TRY(CheckXattrName(name));
   if (value.size() > kXattrValueBytesMax)
     return Error(ErrorCode::kTooBig, "value of an attribute");
@@ -77,14 +110,18 @@ Status Xattrs::Set(InodeId id, std::string_view name, std::string_view value,
         return Error(ErrorCode::kExists, "attribute");
       if (mode == XattrMode::kReplace && !old) return NoAttribute(id);
     }
-    InodeRecord record = inode->record;
-    record.flags |= kInodeHasXattr;
-    record.ctime = Now();
-    Transaction transaction;
-    transaction.batch().Put(key, value);
-    transaction.PutInode(id, record);
-    TRY(core_.committer->Apply(std::move(transaction)));
-    inode->record = std::move(record);
+    if (IsAclXattr(name)) {
+      TRY(SetAcl(*inode, name, value, kill_set_group_id));
+    } else {
+      InodeRecord record = inode->record;
+      record.flags |= kInodeHasXattr;
+      record.ctime = Now();
+      Transaction transaction;
+      transaction.batch().Put(key, value);
+      transaction.PutInode(id, record);
+      TRY(core_.committer->Apply(std::move(transaction)));
+      inode->record = std::move(record);
+    }
   }
   return core_.committer->CommitIfSync();
 }
@@ -96,10 +133,13 @@ Status Xattrs::Remove(InodeId id, std::string_view name) {
     ExclusiveLock lock(inode->mutex);
     if (inode->reaped) return StaleInode(id);
     TRY(CheckMayChange(inode->record, id));
-    if (!MayHaveXattrs(inode->record)) return NoAttribute(id);
     const std::string key = XattrKey(id, name);
-    TRY_ASSIGN(const std::optional<std::string> old, core_.store->Get(key));
-    if (!old) return NoAttribute(id);
+    std::optional<std::string> old;
+    if (MayHaveXattrs(inode->record)) {
+      TRY_ASSIGN(old, core_.store->Get(key));
+    }
+    // No list is what is wanted, and permission bits stand for it.
+    if (!old) return IsAclXattr(name) ? OkStatus() : NoAttribute(id);
     TRY_ASSIGN(const bool has_others, HasOtherThan(*core_.store, id, key));
     InodeRecord record = inode->record;
     if (!has_others) record.flags &= ~kInodeHasXattr;

@@ -4,16 +4,16 @@
 #include <cerrno>
 #include <string_view>
 
+#include "fs/core/posix_acl.h"
 #include "fs/fuse/attributes.h"
 #include "fs/fuse/operations.h"
 
 namespace cofs {
 namespace {
 
-// POSIX ACLs would have to be enforced by the kernel, which needs FUSE_POSIX_ACL: to
-// store them without that would pretend a protection that is not there.
+// Of the system's own there are the access control lists, which the kernel enforces.
 bool IsRefusedXattr(std::string_view name) {
-  return name.starts_with(XATTR_SYSTEM_PREFIX);
+  return name.starts_with(XATTR_SYSTEM_PREFIX) && !IsAclXattr(name);
 }
 
 }  // namespace
@@ -37,15 +37,21 @@ void Operations::Statfs(Reply& reply, fuse_ino_t) { reply.Space(StatvfsOf(volume
 
 void Operations::SetXattr(Reply& reply, fuse_ino_t inode, const char* name,
                           const char* value, size_t size, int flags) {
-  if (IsRefusedXattr(name)) return reply.Errno(EOPNOTSUPP);
+  reply.Done(ChangeXattr(InodeId(inode), name, {value, size}, flags, 0));
+}
+
+Status Operations::ChangeXattr(InodeId inode, std::string_view name, std::string_view value,
+                               int flags, uint32_t setxattr_flags) {
+  if (IsRefusedXattr(name)) return Error(ErrorCode::kNotSupported, "attribute");
   XattrMode mode = XattrMode::kSet;
   if (flags == XATTR_CREATE)
     mode = XattrMode::kCreate;
   else if (flags == XATTR_REPLACE)
     mode = XattrMode::kReplace;
   else if (flags != 0)
-    return reply.Errno(EINVAL);
-  reply.Done(volume_.SetXattr(InodeId(inode), name, {value, size}, mode));
+    return Error(ErrorCode::kInvalidArgument, "flags of an attribute");
+  return volume_.SetXattr(inode, name, value, mode,
+                          (setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0);
 }
 
 void Operations::GetXattr(Reply& reply, fuse_ino_t inode, const char* name, size_t size) {

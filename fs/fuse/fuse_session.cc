@@ -331,6 +331,7 @@ ssize_t FuseSession::WriteReply(Request& request, iovec* parts, int count) {
     std::memcpy(&init, payload.iov_base, std::min(payload.iov_len, sizeof(init)));
     features_ = AdjustInitReply(init_request_, init);
     operations_.set_direct_io_allowed(features_.has(kFuseDirectIoAllowMmap));
+    operations_.set_setxattr_extended(features_.has(FUSE_SETXATTR_EXT));
     iovec changed[2] = {parts[0], {&init, payload.iov_len}};
     return ::writev(request.device_fd, changed, 2);
   }

@@ -17,13 +17,15 @@ constexpr uint64_t kAdded =
     // write(2) is preceded by a look for security.capability.
     FUSE_HANDLE_KILLPRIV_V2 |
     // Files in FOPEN_DIRECT_IO mode stay coherent with the page cache.
-    kFuseDirectIoAllowMmap;
+    kFuseDirectIoAllowMmap |
+    // SETXATTR says when a new access control list takes set-group-ID away. libfuse
+    // does not pass that on: see raw_operations.cc.
+    FUSE_SETXATTR_EXT;
 
 // Not wanted, whatever libfuse may think.
 constexpr uint64_t kRemoved = FUSE_HANDLE_KILLPRIV | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS |
-                              FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SPLICE_READ |
-                              FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE | FUSE_AUTO_INVAL_DATA |
-                              FUSE_SECURITY_CTX | FUSE_SETXATTR_EXT;
+                              FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE |
+                              FUSE_AUTO_INVAL_DATA | FUSE_SECURITY_CTX;
 
 struct NamedFlag {
   uint64_t flag;
@@ -40,6 +42,7 @@ constexpr NamedFlag kNames[] = {
     {FUSE_PARALLEL_DIROPS, "parallel_dirops"},
     {FUSE_CACHE_SYMLINKS, "cache_symlinks"},
     {FUSE_EXPLICIT_INVAL_DATA, "explicit_inval_data"},
+    {FUSE_POSIX_ACL, "posix_acl"},
     {FUSE_HANDLE_KILLPRIV_V2, "handle_killpriv_v2"},
     {kFuseDirectIoAllowMmap, "direct_io_allow_mmap"},
 };

@@ -13,6 +13,9 @@ namespace {
 
 static_assert(sizeof(cofs_ioc_stats) == 8192 && sizeof(cofs_ioc_map) == 8192);
 
+// FS_IOC_SHUTDOWN of newer linux/fs.h, XFS_IOC_GOINGDOWN before.
+constexpr unsigned kIoctlShutDown = _IOR('X', 125, uint32_t);
+
 // The flags of an inode in the words of the two interfaces for them.
 struct FlagNames {
   uint32_t inode;   // kInode...
@@ -70,6 +73,8 @@ void Operations::Ioctl(Reply& reply, fuse_ino_t inode, unsigned command, void*,
     case FITRIM:
       if (out_bytes < sizeof(fstrim_range)) return reply.Errno(EINVAL);
       return IoctlTrim(reply, argument);
+    case kIoctlShutDown:
+      return IoctlShutDown(reply);
     case FS_IOC_GETFLAGS:
     case FS_IOC_FSGETXATTR:
       return IoctlGetFlags(reply, InodeId(inode), command, out_bytes);
@@ -201,6 +206,17 @@ void Operations::IoctlTrim(Reply& reply, std::span<const char> in) {
   if (!discarded.ok()) return reply.Fail(discarded.error());
   range.len = *discarded;
   reply.Ioctl(BytesOf(range));
+}
+
+// Everything from here on fails, as if the device had gone; recovery is for the next
+// mount. The number of this ioctl says that it hands nothing in, so the wish to lose what
+// is not committed does not get through: what the kernel has handed over is committed.
+void Operations::IoctlShutDown(Reply& reply) {
+  if (reply.caller().uid != 0) return reply.Errno(EPERM);
+  const Status status = volume_.ShutDown();
+  if (!status.ok()) return reply.Fail(status.error());
+  shut_down_.store(true);
+  reply.Ioctl({});
 }
 
 }  // namespace cofs

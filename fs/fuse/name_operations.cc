@@ -115,14 +115,17 @@ void Operations::MakeSymlink(Reply& reply, const char* target, fuse_ino_t parent
 
 void Operations::Rename(Reply& reply, fuse_ino_t parent, const char* name,
                         fuse_ino_t new_parent, const char* new_name, unsigned flags) {
-  RenameMode mode = RenameMode::kReplace;
+  RenameOptions options;
+  // The kernel has asked for CAP_MKNOD.
+  if ((flags & RENAME_WHITEOUT) != 0) options.whiteout = NewInodeFor(reply, S_IFCHR);
+  flags &= ~static_cast<unsigned>(RENAME_WHITEOUT);
   if (flags == RENAME_NOREPLACE)
-    mode = RenameMode::kNoReplace;
+    options.mode = RenameMode::kNoReplace;
   else if (flags == RENAME_EXCHANGE)
-    mode = RenameMode::kExchange;
+    options.mode = RenameMode::kExchange;
   else if (flags != 0)
-    return reply.Errno(EINVAL);  // RENAME_WHITEOUT, and what is not known yet
-  reply.Done(volume_.Rename(InodeId(parent), name, InodeId(new_parent), new_name, mode));
+    return reply.Errno(EINVAL);
+  reply.Done(volume_.Rename(InodeId(parent), name, InodeId(new_parent), new_name, options));
 }
 
 void Operations::Link(Reply& reply, fuse_ino_t inode, fuse_ino_t new_parent,

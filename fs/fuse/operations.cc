@@ -109,8 +109,10 @@ void Operations::Init(fuse_conn_info* connection) {
   // Locks are kept by the kernel: nobody else could hold one.
   wish(FUSE_CAP_POSIX_LOCKS, false);
   wish(FUSE_CAP_FLOCK_LOCKS, false);
-  wish(FUSE_CAP_DONT_MASK, false);
-  wish(FUSE_CAP_POSIX_ACL, false);
+  // The kernel enforces access control lists; what new inodes inherit is our business,
+  // and so is the umask, which a default list replaces.
+  wish(FUSE_CAP_POSIX_ACL, true);
+  wish(FUSE_CAP_DONT_MASK, true);
   wish(FUSE_CAP_HANDLE_KILLPRIV, false);  // the second version is: see init_reply.h
   connection->max_write = 1u << 20;
   connection->max_readahead = 1u << 20;
@@ -139,6 +141,7 @@ NewInode Operations::NewInodeFor(const Reply& reply, uint32_t mode, uint32_t rde
   inode.uid = reply.caller().uid;
   inode.gid = reply.caller().gid;
   inode.rdev = rdev;
+  inode.umask = reply.caller().umask;
   return inode;
 }
 

@@ -6,6 +6,7 @@
 // ENOMEM or EIO. Permissions are the kernel's business (default_permissions).
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -45,6 +46,8 @@ class Operations {
   // FOPEN_DIRECT_IO for O_DIRECT opens, and mmap(2) of such files: from the kernel's
   // answer to INIT.
   void set_direct_io_allowed(bool allowed) { direct_io_allowed_ = allowed; }
+  // SETXATTR comes with FUSE_SETXATTR_EXT's longer head, which libfuse 3.14 can't read.
+  void set_setxattr_extended(bool extended) { setxattr_extended_ = extended; }
 
   // The callbacks for fuse_session_new(), whose user data is an Operations.
   static fuse_lowlevel_ops Table();
@@ -94,6 +97,9 @@ class Operations {
   void Statfs(Reply& reply, fuse_ino_t inode);
   void SetXattr(Reply& reply, fuse_ino_t inode, const char* name, const char* value,
                 size_t size, int flags);
+  // `setxattr_flags` has FUSE_SETXATTR_... bits.
+  Status ChangeXattr(InodeId inode, std::string_view name, std::string_view value, int flags,
+                     uint32_t setxattr_flags);
   void GetXattr(Reply& reply, fuse_ino_t inode, const char* name, size_t size);
   void ListXattrs(Reply& reply, fuse_ino_t inode, size_t size);
   void RemoveXattr(Reply& reply, fuse_ino_t inode, const char* name);
@@ -132,6 +138,7 @@ class Operations {
   void IoctlStats(Reply& reply, std::span<const char> in) EXCLUDES(stats_mutex_);
   void IoctlMap(Reply& reply, InodeId inode, std::span<const char> in);
   void IoctlTrim(Reply& reply, std::span<const char> in);
+  void IoctlShutDown(Reply& reply);
   void IoctlSet(Reply& reply, std::span<const char> in) EXCLUDES(set_mutex_);
   void IoctlGetFlags(Reply& reply, InodeId inode, unsigned command, size_t out_bytes);
   void IoctlSetFlags(Reply& reply, InodeId inode, unsigned command,
@@ -149,6 +156,8 @@ class Operations {
 
   // raw_operations.cc
   void RawSyncFileSystem(Request& request);
+  void RawSetXattr(const fuse_in_header& header, std::span<const char> argument,
+                   Request& request);
   void RawTemporaryFile(const fuse_in_header& header, std::span<const char> argument,
                         Request& request);
   void RawStatx(const fuse_in_header& header, std::span<const char> argument,
@@ -167,6 +176,8 @@ class Operations {
   Volume& volume_;
   Options options_;
   bool direct_io_allowed_ = false;
+  bool setxattr_extended_ = false;
+  std::atomic<bool> shut_down_{false};  // by IoctlShutDown(): every request fails
   bool opens_directories_ = false;  // kernels before 5.1 insist on it
   Interrupts interrupts_;
   OpenWriters writers_;

@@ -31,6 +31,13 @@ void WriteError(const Request& request, const Error& error) {
   WriteAnswer(request, error.errno_value(), {});
 }
 
+// What takes back what the kernel holds, or only looks.
+bool IsServedAfterShutDown(uint32_t opcode) {
+  return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_RELEASE ||
+         opcode == FUSE_RELEASEDIR || opcode == FUSE_DESTROY || opcode == FUSE_INTERRUPT ||
+         opcode == FUSE_STATFS;
+}
+
 template <typename T>
 bool ReadStruct(std::span<const char> in, T* out) {
   if (in.size() < sizeof(T)) return false;
@@ -42,6 +49,10 @@ bool ReadStruct(std::span<const char> in, T* out) {
 
 bool Operations::HandleRaw(const fuse_in_header& header, std::span<const char> argument,
                            Request& request) {
+  if (shut_down_.load(std::memory_order_relaxed) && !IsServedAfterShutDown(header.opcode)) {
+    WriteAnswer(request, EIO, {});
+    return true;
+  }
   try {
     switch (header.opcode) {
       case FUSE_INTERRUPT: {
@@ -49,6 +60,10 @@ bool Operations::HandleRaw(const fuse_in_header& header, std::span<const char> a
         if (ReadStruct(argument, &in)) interrupts_.Interrupt(in.unique);
         return true;  // wants no answer
       }
+      case FUSE_SETXATTR:
+        if (!setxattr_extended_) return false;
+        RawSetXattr(header, argument, request);
+        return true;
       case FUSE_SYNCFS:
         RawSyncFileSystem(request);
         return true;
@@ -76,6 +91,24 @@ void Operations::RawSyncFileSystem(Request& request) {
   WriteAnswer(request, status.ok() ? 0 : status.error().errno_value(), {});
 }
 
+void Operations::RawSetXattr(const fuse_in_header& header, std::span<const char> argument,
+                             Request& request) {
+  fuse_setxattr_in in;
+  const bool has_head = ReadStruct(argument, &in);
+  const std::string_view rest =
+      has_head ? std::string_view(argument.data() + sizeof(in), argument.size() - sizeof(in))
+               : std::string_view();
+  const size_t name_bytes = rest.find('\0');
+  if (name_bytes == std::string_view::npos || rest.size() - name_bytes - 1 < in.size) {
+    WriteAnswer(request, EIO, {});
+    return;
+  }
+  const Status status = ChangeXattr(InodeId(header.nodeid), rest.substr(0, name_bytes),
+                                    rest.substr(name_bytes + 1, in.size),
+                                    static_cast<int>(in.flags), in.setxattr_flags);
+  WriteAnswer(request, status.ok() ? 0 : status.error().errno_value(), {});
+}
+
 void Operations::RawTemporaryFile(const fuse_in_header& header,
                                   std::span<const char> argument, Request& request) {
   fuse_create_in in;
@@ -87,6 +120,8 @@ void Operations::RawTemporaryFile(const fuse_in_header& header,
   inode.mode = S_IFREG | (in.mode & 07777);
   inode.uid = header.uid;
   inode.gid = header.gid;
+  inode.umask = in.umask;
+  inode.directory = InodeId(header.nodeid);
   const Result<InodeStat> created = volume_.CreateTemporary(inode);
   if (!created.ok()) return WriteError(request, created.error());
   const uint64_t handle = Opened(created->id, static_cast<int>(in.flags));

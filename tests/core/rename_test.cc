@@ -173,5 +173,30 @@ TEST_F(Rename, Exchanges) {
   EXPECT_EQ(DT_DIR, type);
 }
 
+TEST_F(Rename, LeavesAWhiteout) {
+  RenameOptions options;
+  options.whiteout = NewInode{.mode = S_IFCHR};
+  const uint64_t entries = RecordOf(*volume_, kRoot).size_bytes;
+  ASSERT_OK(volume_->Rename(kRoot, "f", d_, "inner", options));
+  volume_.Remount();
+  EXPECT_EQ(f_, EntriesOf(*volume_, d_)["inner"]);
+  const auto left = volume_->Lookup(kRoot, "f");
+  ASSERT_OK(left);
+  EXPECT_EQ(uint32_t{S_IFCHR}, left->record.mode);
+  EXPECT_EQ(0u, left->record.rdev);
+  EXPECT_EQ(1u, left->record.link_count);
+  volume_->Forget(left->id, 1);
+  EXPECT_EQ(entries, RecordOf(*volume_, kRoot).size_bytes);
+
+  options.mode = RenameMode::kNoReplace;
+  EXPECT_CODE(kExists, volume_->Rename(kRoot, "g", kRoot, "f", options));
+  ASSERT_OK(volume_->Rename(kRoot, "d", kRoot, "new", options));
+  EXPECT_EQ(d_, EntriesOf(*volume_, kRoot)["new"]);
+  EXPECT_EQ(4u, RecordOf(*volume_, kRoot).link_count);
+  options.mode = RenameMode::kExchange;
+  EXPECT_CODE(kInvalidArgument, volume_->Rename(kRoot, "g", kRoot, "f", options));
+  volume_.Remount();
+}
+
 }  // namespace
 }  // namespace cofs

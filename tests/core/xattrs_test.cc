@@ -1,6 +1,11 @@
 // Extended attributes.
 #include <gtest/gtest.h>
 
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+
+#include "base/codec.h"
+#include "fs/core/posix_acl.h"
 #include "tests/core/test_volume.h"
 
 namespace cofs {
@@ -23,7 +28,7 @@ TEST(Xattrs, NamesAndValues) {
       {"", Meaning(ErrorCode::kOutOfRange)},
       {"user.", Meaning(ErrorCode::kInvalidArgument)},
       {std::string("user.a\0b", 8), Meaning(ErrorCode::kInvalidArgument)},
-      {"system.posix_acl_access", Meaning(ErrorCode::kNotSupported)},
+      {"system.nfs4_acl", Meaning(ErrorCode::kNotSupported)},
       {"other", Meaning(ErrorCode::kNotSupported)},
   };
   for (const auto& c : kCases) {
@@ -88,6 +93,87 @@ TEST(Xattrs, GoWithTheirInode) {
   ASSERT_OK(volume->DrainRemoved());
   EXPECT_CODE(kStale, volume->ListXattrs(file));
   volume.Remount();
+}
+
+// ---- access control lists ----
+
+// With one named user; the mask is the group of `permissions`.
+std::string Acl(uint32_t permissions) {
+  std::string value;
+  ByteWriter out(value);
+  out.Little(uint32_t{POSIX_ACL_XATTR_VERSION});
+  const auto put = [&out](uint16_t tag, uint32_t bits, uint32_t id) {
+    out.Little(tag);
+    out.Little(static_cast<uint16_t>(bits & 7));
+    out.Little(id);
+  };
+  put(ACL_USER_OBJ, permissions >> 6, UINT32_MAX);
+  put(ACL_USER, 7, 1000);
+  put(ACL_GROUP_OBJ, 5, UINT32_MAX);
+  put(ACL_MASK, permissions >> 3, UINT32_MAX);
+  put(ACL_OTHER, permissions, UINT32_MAX);
+  return value;
+}
+
+TEST(AccessControlLists, AndPermissionBitsFollowEachOther) {
+  TestVolume volume;
+  const InodeId file = MakeFile(*volume, kRoot, "f");
+  ASSERT_OK(volume->SetXattr(file, kAccessAclXattr, Acl(0750), XattrMode::kSet));
+  EXPECT_EQ(0100750u, RecordOf(*volume, file).mode);
+  ASSERT_OK(volume->SetAttributes(file, {.mode = 0604}));
+  volume.Remount();
+  EXPECT_EQ(Acl(0604), *volume->GetXattr(file, kAccessAclXattr));
+
+  ASSERT_OK(volume->SetAttributes(file, {.mode = 02770}));
+  ASSERT_OK(volume->SetXattr(file, kAccessAclXattr, Acl(0770), XattrMode::kSet));
+  EXPECT_EQ(0102770u, RecordOf(*volume, file).mode);
+  ASSERT_OK(volume->SetXattr(file, kAccessAclXattr, Acl(0770), XattrMode::kSet,
+                             /*kill_set_group_id=*/true));
+  EXPECT_EQ(0100770u, RecordOf(*volume, file).mode);
+
+  // A list of the three alone is the mode.
+  const std::string minimal = Acl(0640).substr(0, 12) + Acl(0640).substr(20, 8) +
+                              Acl(0640).substr(36);
+  ASSERT_OK(volume->SetXattr(file, kAccessAclXattr, minimal, XattrMode::kSet));
+  EXPECT_EQ(0100650u, RecordOf(*volume, file).mode);
+  EXPECT_CODE(kNoAttribute, volume->GetXattr(file, kAccessAclXattr));
+  EXPECT_EQ(0u, RecordOf(*volume, file).flags & kInodeHasXattr);
+  ASSERT_OK(volume->RemoveXattr(file, kAccessAclXattr));
+
+  EXPECT_CODE(kNotPermitted,
+              volume->SetXattr(file, kDefaultAclXattr, Acl(0640), XattrMode::kSet));
+  EXPECT_CODE(kInvalidArgument,
+              volume->SetXattr(file, kAccessAclXattr, "x", XattrMode::kSet));
+}
+
+TEST(AccessControlLists, DefaultOnesReplaceTheUmask) {
+  TestVolume volume;
+  const InodeId plain = MakeDirectory(*volume, kRoot, "plain");
+  const InodeId listed = MakeDirectory(*volume, kRoot, "listed");
+  ASSERT_OK(volume->SetXattr(listed, kDefaultAclXattr, Acl(0760), XattrMode::kSet));
+  NewInode file = File(0666), directory = Directory(0777);
+  file.umask = directory.umask = 022;
+  const auto made = [&](const Result<InodeStat>& inode) {
+    EXPECT_OK(inode);
+    volume->Forget(inode->id, 1);
+    return inode->id;
+  };
+  EXPECT_EQ(0100644u, RecordOf(*volume, made(volume->Create(plain, "f", file))).mode);
+  const InodeId inner_file = made(volume->Create(listed, "f", file));
+  const InodeId inner = made(volume->Create(listed, "d", directory));
+  volume.Remount();
+  EXPECT_EQ(0100660u, RecordOf(*volume, inner_file).mode);
+  EXPECT_EQ(Acl(0660), *volume->GetXattr(inner_file, kAccessAclXattr));
+  EXPECT_CODE(kNoAttribute, volume->GetXattr(inner_file, kDefaultAclXattr));
+  EXPECT_EQ(0040760u, RecordOf(*volume, inner).mode);
+  EXPECT_EQ(Acl(0760), *volume->GetXattr(inner, kDefaultAclXattr));
+
+  file.directory = listed;
+  const auto temporary = volume->CreateTemporary(file);
+  ASSERT_OK(temporary);
+  EXPECT_EQ(0100660u, temporary->record.mode);
+  EXPECT_EQ(Acl(0660), *volume->GetXattr(temporary->id, kAccessAclXattr));
+  volume->Forget(temporary->id, 1);
 }
 
 }  // namespace

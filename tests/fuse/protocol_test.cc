@@ -28,7 +28,8 @@ TEST(InitReplyTest, AddsWhatTheKernelOffers) {
   const fuse_init_in in = Offer(FUSE_INIT_EXT | FUSE_HANDLE_KILLPRIV_V2 | FUSE_MAX_PAGES |
                                 kFuseDirectIoAllowMmap | FUSE_WRITEBACK_CACHE);
   fuse_init_out out{};
-  out.flags = FUSE_WRITEBACK_CACHE | FUSE_HANDLE_KILLPRIV | FUSE_POSIX_LOCKS | FUSE_POSIX_ACL;
+  out.flags = FUSE_WRITEBACK_CACHE | FUSE_HANDLE_KILLPRIV | FUSE_POSIX_LOCKS |
+              FUSE_POSIX_ACL | FUSE_SPLICE_READ;
   out.max_write = 4u << 20;
   const FuseFeatures features = AdjustInitReply(in, out);
   EXPECT_TRUE(features.has(FUSE_HANDLE_KILLPRIV_V2));
@@ -36,7 +37,8 @@ TEST(InitReplyTest, AddsWhatTheKernelOffers) {
   EXPECT_TRUE(features.has(kFuseDirectIoAllowMmap));
   EXPECT_FALSE(features.has(FUSE_HANDLE_KILLPRIV));
   EXPECT_FALSE(features.has(FUSE_POSIX_LOCKS));
-  EXPECT_FALSE(features.has(FUSE_POSIX_ACL));
+  EXPECT_FALSE(features.has(FUSE_SPLICE_READ));
+  EXPECT_TRUE(features.has(FUSE_POSIX_ACL));
   EXPECT_EQ(features.protocol_minor, 40u);
   EXPECT_EQ(out.flags | static_cast<uint64_t>(out.flags2) << 32, features.flags);
   // The second word of flags counts only with this one.

@@ -260,12 +260,12 @@ TEST_F(SessionTest, RefusedRequests) {
   EXPECT_EQ(kernel_.Ask(FUSE_BMAP, kRoot, BytesOf(bmap)).error_number, EOPNOTSUPP);
   fuse_getxattr_in get{};
   EXPECT_EQ(kernel_.Ask(FUSE_GETXATTR, kRoot,
-                        BytesOf(get) + NameBytes("system.posix_acl_access"))
+                        BytesOf(get) + NameBytes("system.nfs4_acl"))
                 .error_number,
             EOPNOTSUPP);
   fuse_rename2_in rename{};
   rename.newdir = kRoot;
-  rename.flags = RENAME_WHITEOUT;
+  rename.flags = RENAME_WHITEOUT | RENAME_EXCHANGE;
   EXPECT_EQ(kernel_.Ask(FUSE_RENAME2, kRoot,
                         BytesOf(rename) + NameBytes("a") + NameBytes("b"))
                 .error_number,
