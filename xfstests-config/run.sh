@@ -165,19 +165,26 @@ mkfs -t "$type" $mkfs_options "$test_device" >"$results/mkfs.log" 2>&1 || {
 }
 rm -rf "$results"/{generic,check.*,result.xml}
 
-# One test at a time that takes too long: it is ended, and if the daemon does not answer
-# any more, its connection to the kernel is aborted.
+# One test at a time that takes too long: it is ended with all that it started, and if that
+# does not help the daemons' connections to the kernel are aborted.
+descendants() {
+  local child
+  for child in $(pgrep -P "$1" || true); do
+    descendants "$child"
+    echo "$child"
+  done
+}
 (
-  while sleep 5; do
-    for pid in $(pgrep -f '^/bin/bash \./tests/|^bash \./tests/|/bash .*tests/generic/[0-9]+$' || true); do
+  trap 'exit 0' TERM
+  while :; do
+    sleep 5 &
+    wait $!
+    for pid in $(pgrep -f '^/bin/bash ([^ ]*/)?tests/[a-z]+/[0-9]+$' || true); do
       age=$(ps -o etimes= -p "$pid" 2>/dev/null | tr -d ' ') || continue
       [ "${age:-0}" -ge "$limit" ] || continue
       echo "$(date '+%F %T') $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null): ended after $age s" >>"$results/watchdog.log"
-      pkill -TERM -P "$pid" 2>/dev/null || true
-      kill -TERM "$pid" 2>/dev/null || true
+      kill -KILL $(descendants "$pid") "$pid" 2>/dev/null || true
       if [ "$age" -ge $((limit + 30)) ]; then
-        pkill -KILL -P "$pid" 2>/dev/null || true
-        kill -KILL "$pid" 2>/dev/null || true
         for dir in "$work/mnt/scratch" "$work/mnt/test"; do
           connection=$(awk -v d="$dir" '$5 == d { split($3, n, ":"); print n[2] }' /proc/self/mountinfo | head -1)
           [ -z "$connection" ] || echo 1 >"/sys/fs/fuse/connections/$connection/abort" 2>/dev/null || true

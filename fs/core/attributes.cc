@@ -164,23 +164,24 @@ Status Attributes::SetSize(const InodeRef& inode, const AttributeChange& change)
   });
 }
 
-void Attributes::Accessed(const InodeRef& inode) {
+bool Attributes::Accessed(const InodeRef& inode) {
   const AtimePolicy policy = core_.options.atime;
-  if (policy == AtimePolicy::kNone || core_.committer->read_only()) return;
+  if (policy == AtimePolicy::kNone || core_.committer->read_only()) return false;
   const Timestamp now = Now();
   {
     SharedLock lock(inode->mutex);
-    if (inode->reaped || !IsAtimeDue(inode->record, now, policy)) return;
+    if (inode->reaped || !IsAtimeDue(inode->record, now, policy)) return false;
   }
-  if (!core_.store->AdmitGrowth(kAttributesBatchBytesMax).ok()) return;
+  if (!core_.store->AdmitGrowth(kAttributesBatchBytesMax).ok()) return false;
   ExclusiveLock lock(inode->mutex);
-  if (inode->reaped || !IsAtimeDue(inode->record, now, policy)) return;
+  if (inode->reaped || !IsAtimeDue(inode->record, now, policy)) return false;
   InodeRecord record = inode->record;
   record.atime = now;
   Transaction transaction;
   transaction.PutInode(inode->id, record);
-  if (core_.committer->Apply(std::move(transaction)).ok())
-    inode->record = std::move(record);
+  if (!core_.committer->Apply(std::move(transaction)).ok()) return false;
+  inode->record = std::move(record);
+  return true;
 }
 
 Status Attributes::KillPrivileges(const InodeRef& inode) {

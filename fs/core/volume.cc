@@ -102,6 +102,11 @@ Result<InodeStat> Volume::SetAttributes(InodeId inode, const AttributeChange& ch
   return parts_->attributes->Set(inode, change);
 }
 
+bool Volume::NoteAccess(InodeId inode) {
+  const Result<InodeRef> found = core_.inodes->Get(inode);
+  return found.ok() && parts_->attributes->Accessed(*found);
+}
+
 Result<std::string> Volume::GetXattr(InodeId inode, std::string_view name) {
   return parts_->xattrs->Get(inode, name);
 }

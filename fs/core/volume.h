@@ -89,6 +89,9 @@ class Volume {
   Result<InodeStat> GetAttributes(InodeId inode);
   // One batch (a shrinking size: several, see FileData::Truncate). Sets ctime.
   Result<InodeStat> SetAttributes(InodeId inode, const AttributeChange& change);
+  // The file is about to be read by somebody who has its blocks in a cache of his own, and
+  // won't ask: moves the access time as a read does. Whether it moved.
+  bool NoteAccess(InodeId inode);
 
   Result<std::string> GetXattr(InodeId inode, std::string_view name);
   Status SetXattr(InodeId inode, std::string_view name, std::string_view value,

@@ -18,7 +18,12 @@ bool IsRefusedXattr(std::string_view name) {
 
 }  // namespace
 
-void Operations::GetAttributes(Reply& reply, fuse_ino_t inode, fuse_file_info*) {
+void Operations::GetAttributes(Reply& reply, fuse_ino_t inode, fuse_file_info* file) {
+  // With a handle this is no stat(2): the kernel asks before it writes into its page
+  // cache, or looks for the end of the file.
+  if (file != nullptr && (file->fh & kHandleWrites) != 0 &&
+      writers_.TakeNoSpace(InodeId(inode)))
+    return reply.Errno(ENOSPC);
   const Result<InodeStat> stat = volume_.GetAttributes(InodeId(inode));
   if (!stat.ok()) return reply.Fail(stat.error());
   reply.Attributes(StatOf(*stat), AttributeTimeout(stat->id));

@@ -34,6 +34,9 @@ void Operations::Open(Reply& reply, fuse_ino_t inode, fuse_file_info* file) {
     const Result<InodeStat> truncated = volume_.SetAttributes(id, change);
     if (!truncated.ok()) return reply.Fail(truncated.error());
   }
+  // What the kernel has in its page cache is read without a word to us.
+  if ((file->flags & (O_ACCMODE | O_NOATIME)) == O_RDONLY && volume_.NoteAccess(id))
+    options_.invalidate_attributes(id);
   file->fh = Opened(id, file->flags);
   file->keep_cache = 1;
   request.answer_open_flags = OpenFlagsFor(file->flags);
@@ -108,7 +111,16 @@ void Operations::Write(Reply& reply, fuse_ino_t inode, const char* data, size_t 
   const Status status =
       volume_.Write(InodeId(inode), FileOffset(static_cast<uint64_t>(offset)), {data, size},
                     options);
-  if (!status.ok()) return reply.Fail(status.error());
+  if (!status.ok()) {
+    // Of pages that write(2) has already accepted: without this a stream would go on for
+    // ever, since the kernel keeps the error for fsync(2) and close(2). Before the next
+    // write(2) it asks for the attributes again, which then fails: see GetAttributes().
+    const bool cached = (CurrentRequest()->write_flags & FUSE_WRITE_CACHE) != 0;
+    if (cached && status.error().code() == ErrorCode::kNoSpace &&
+        writers_.NoteNoSpace(InodeId(inode)))
+      options_.invalidate_attributes(InodeId(inode));
+    return reply.Fail(status.error());
+  }
   reply.Written(size);
 }
 

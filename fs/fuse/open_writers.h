@@ -1,6 +1,8 @@
 // OpenWriters: which files are open for writing. Such a file may have dirty pages in
 // the kernel that the volume has not heard of, so its attributes are cached for a
 // shorter time, and a search for data or holes makes the kernel write back first.
+// It may also have pages that could not be written back for want of space: whoever goes
+// on writing is told.
 //
 // Thread-safety: all functions.
 #pragma once
@@ -8,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <unordered_map>
+#include <utility>
 
 #include "base/mutex.h"
 #include "base/types.h"
@@ -19,7 +22,7 @@ class OpenWriters {
   void Opened(InodeId inode) {
     Shard& shard = ShardOf(inode);
     MutexLock lock(shard.mutex);
-    ++shard.counts[inode];
+    ++shard.files[inode].writer_count;
   }
   // `on_last` is called when nobody has the file open for writing any more, and before
   // anybody has again.
@@ -27,21 +30,41 @@ class OpenWriters {
   void Released(InodeId inode, OnLast&& on_last) {
     Shard& shard = ShardOf(inode);
     MutexLock lock(shard.mutex);
-    const auto found = shard.counts.find(inode);
-    if (found == shard.counts.end() || --found->second != 0) return;
-    shard.counts.erase(found);
+    const auto found = shard.files.find(inode);
+    if (found == shard.files.end() || --found->second.writer_count != 0) return;
+    shard.files.erase(found);
     on_last();
   }
   bool IsOpen(InodeId inode) const {
     const Shard& shard = ShardOf(inode);
     MutexLock lock(shard.mutex);
-    return shard.counts.contains(inode);
+    return shard.files.contains(inode);
+  }
+  // Pages of the file found no space. False: nobody is left to be told.
+  bool NoteNoSpace(InodeId inode) {
+    Shard& shard = ShardOf(inode);
+    MutexLock lock(shard.mutex);
+    const auto found = shard.files.find(inode);
+    if (found == shard.files.end()) return false;
+    found->second.found_no_space = true;
+    return true;
+  }
+  // Whether that has been noted; it is told once.
+  bool TakeNoSpace(InodeId inode) {
+    Shard& shard = ShardOf(inode);
+    MutexLock lock(shard.mutex);
+    const auto found = shard.files.find(inode);
+    return found != shard.files.end() && std::exchange(found->second.found_no_space, false);
   }
 
  private:
+  struct File {
+    uint32_t writer_count = 0;
+    bool found_no_space = false;
+  };
   struct Shard {
     mutable Mutex mutex;
-    std::unordered_map<InodeId, uint32_t> counts GUARDED_BY(mutex);
+    std::unordered_map<InodeId, File> files GUARDED_BY(mutex);
   };
   Shard& ShardOf(InodeId inode) { return shards_[inode.value() % shards_.size()]; }
   const Shard& ShardOf(InodeId inode) const {

@@ -117,6 +117,24 @@ TEST_F(PosixInodesTest, TimesCanBeLeftAloneOrSetToNow) {
   EXPECT_TRUE((Stat(Path("file")).st_mtim == timespec{3000, 3}));
 }
 
+TEST_F(PosixInodesTest, AReadFromThePageCacheMovesTheAccessTime) {
+  WriteFile(Path("file"), "just written: the pages are there");
+  const timespec written = Stat(Path("file")).st_atim;
+  usleep(20000);
+  EXPECT_EQ(ReadFile(Path("file")).substr(0, 4), "just");
+  const timespec read = Stat(Path("file")).st_atim;
+  EXPECT_TRUE(read.tv_sec > written.tv_sec || read.tv_nsec != written.tv_nsec);
+  // relatime: not again within a day; and not for those who ask for it.
+  usleep(20000);
+  ReadFile(Path("file"));
+  EXPECT_TRUE(Stat(Path("file")).st_atim.tv_nsec == read.tv_nsec);
+  WriteFile(Path("quiet"), "quiet");
+  const timespec quiet = Stat(Path("quiet")).st_atim;
+  const Fd fd = Open(Path("quiet"), O_RDONLY | O_NOATIME);
+  EXPECT_EQ(ReadAt(fd.get(), 0, 5), "quiet");
+  EXPECT_TRUE(Stat(Path("quiet")).st_atim.tv_nsec == quiet.tv_nsec);
+}
+
 TEST_F(PosixInodesTest, WhatMovesTheTimes) {
   WriteFile(Path("file"), "contents");
   const timespec old[2] = {{1000, 0}, {1000, 0}};

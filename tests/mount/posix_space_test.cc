@@ -282,5 +282,31 @@ TEST_F(PosixSpaceTest, BlocksOfAFileAreTold) {
   EXPECT_EQ(allocated(), 0u);
 }
 
+class FullVolumeTest : public MountTest {
+ protected:
+  FullVolumeTest() : MountTest({.size_bytes = 256 << 20}) {}
+};
+
+TEST_F(FullVolumeTest, AStreamThatIsNeverSyncedEnds) {
+  const std::string data = Pattern(5, 0, 1 << 20);
+  Fd fd = Open(Path("stream"), O_WRONLY | O_CREAT);
+  // As dd(1) fills a disk. The kernel's page cache takes some of what does not fit.
+  constexpr int kWritesMax = 16 << 10;
+  int writes = 0;
+  while (writes < kWritesMax && write(fd.get(), data.data(), data.size()) > 0) ++writes;
+  EXPECT_EQ(errno, ENOSPC);
+  EXPECT_GE(writes, 128);
+  EXPECT_LT(writes, kWritesMax);
+  // It has been told once; the file can be used.
+  EXPECT_EQ(Stat(fd.get()).st_size, static_cast<off_t>(writes) << 20);
+  ASSERT_TRUE(Succeeds(ftruncate(fd.get(), 1 << 20)));
+  fsync(fd.get());  // may tell of the lost pages
+  EXPECT_EQ(pwrite(fd.get(), data.data(), data.size(), 0), 1 << 20);
+  ASSERT_TRUE(Succeeds(fsync(fd.get())));
+  fd.Reset();
+  Remount();
+  EXPECT_TRUE(SameBytes(ReadFile(Path("stream")), data));
+}
+
 }  // namespace
 }  // namespace cofs
