@@ -18,7 +18,7 @@ test_packages=(
   rsync file python3 qemu-utils duperemove
 )
 
-vm_packages=(qemu-system-x86 busybox-static cpio kmod dmsetup)
+vm_packages=(qemu-system-x86 busybox-static cpio kmod dmsetup xz-utils)
 
 case "${1:-}" in
   build) wanted=("${build_packages[@]}") ;;

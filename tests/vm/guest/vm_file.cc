@@ -1,5 +1,4 @@
-// Files of known contents, for the cases: bytes depend on a seed and on their place in
-// a stream, so that no two blocks are alike and nothing has to be kept to compare with.
+// Files of known contents (stream.h), for the cases.
 //
 //   vm_file write FILE OFFSET LENGTH SEED [STREAM_OFFSET]   and fsync
 //   vm_file check FILE OFFSET LENGTH SEED [STREAM_OFFSET]   the file holds that
@@ -24,6 +23,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/vm/guest/stream.h"
+
 namespace {
 
 constexpr uint64_t kStep = 1 << 20;
@@ -33,23 +34,9 @@ constexpr uint64_t kStep = 1 << 20;
   std::exit(1);
 }
 
-// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-uint64_t Mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
-
 std::vector<char> Stream(uint64_t seed, uint64_t offset, uint64_t length) {
   std::vector<char> bytes(length);
-  for (uint64_t i = 0; i < length;) {
-    const uint64_t at = offset + i, skip = at % 8;
-    const uint64_t word = Mix(seed * 0x1000000000000 + at / 8);
-    const uint64_t count = std::min(8 - skip, length - i);
-    std::memcpy(bytes.data() + i, reinterpret_cast<const char*>(&word) + skip, count);
-    i += count;
-  }
+  cofs::FillFromStream(bytes.data(), seed, offset, length);
   return bytes;
 }
 

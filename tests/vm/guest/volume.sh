@@ -85,33 +85,50 @@ copy_all() {
 }
 kCopiedBytes=$((2 * kSourceBytes + kFragments * 20480))
 
-# Copies by cp and by a plain program go by WAY, and nothing but metadata comes to the
-# host; the volume is sound and complete, now and after the next mount.
+# Runs COMMAND, whose bytes go by WAY, at least BYTES of them, and of which nothing but
+# metadata comes to the host. `copied_from` lists the drives below.
+by_device_only() {  # TITLE WAY BYTES COMMAND...
+  local title=$1 way=$2 least=$3
+  shift 3
+  local before=$(read_bytes $copied_from) bytes=$(way_figure $way bytes)
+  local commands=$(way_figure $way commands)
+  mark "begin $title"
+  "$@"
+  mark "end $title"
+  bytes=$(($(way_figure $way bytes) - bytes))
+  commands=$(($(way_figure $way commands) - commands))
+  local read=$(($(read_bytes $copied_from) - before))
+  echo "COPIED $title way=$way bytes=$bytes commands=$commands host_read=$read"
+  expect $bytes -ge $least "$title: bytes by $way"
+  expect $commands -gt 0 "$title: commands"
+  expect $read -le $((256 * 1024)) "$title: bytes read by the host"
+}
+
+# Copies by cp and by a plain program, and clones where they are asked to be copies, go by
+# WAY; the volume is sound and complete, now and after the next mount.
 copies_by_device() {  # TITLE DEVICE WAY DISK...
   local title=$1 device=$2 way=$3
   shift 3
+  copied_from="$*"
   echo "== $title: $way on $device"
   format $device
   mount_volume $device copy=device,verify_copy=off
   make_sources
-  local before=$(read_bytes "$@") bytes=$(way_figure $way bytes)
-  local commands=$(way_figure $way commands)
-  mark "begin $title"
-  copy_all
-  mark "end $title"
-  bytes=$(($(way_figure $way bytes) - bytes))
-  commands=$(($(way_figure $way commands) - commands))
-  local read=$(($(read_bytes "$@") - before))
-  echo "COPIED $title way=$way bytes=$bytes commands=$commands host_read=$read"
-  expect $bytes -ge $kCopiedBytes "$title: bytes by $way"
-  expect $commands -gt 0 "$title: commands"
-  expect $read -le $((256 * 1024)) "$title: bytes read by the host"
+  by_device_only $title $way $kCopiedBytes copy_all
   check_copies by-cp by-call
   reflinks_by_device $way
   unmount_and_check $device
-  mount_volume $device
+  mount_volume $device clone=device,verify_copy=off
   check_copies by-cp by-call by-reflink
+  by_device_only clone-$title $way $((2 * kSourceBytes)) clone_all
+  check_copies by-clone by-program
   unmount_and_check $device
+}
+# By the preload library and by the program, on a mount with clone=device.
+clone_all() {
+  LD_PRELOAD=/cofs/cofs-reflink.so /bin/cp --reflink=always $V/source $V/by-clone ||
+    fail "cp --reflink=always with clone=device"
+  /cofs/cofs clone $V/source $V/by-program || fail "cofs clone with clone=device"
 }
 # The preload library, and clones that the device makes.
 reflinks_by_device() {  # WAY
