@@ -125,7 +125,11 @@ Status FuseSession::AnswerInit(Worker& worker) {
   for (;;) {
     const ssize_t length = Receive(worker);
     if (length < 0 || stopping_.load())
-      return Error(ErrorCode::kSystem, "the kernel closed the connection before INIT");
+      // mount(2) has found the device's old mount and ignored the new connection.
+      return Error(ErrorCode::kSystem,
+                   "the kernel closed the connection before INIT: is there a mount of this "
+                   "device whose daemon has died, and which open files keep alive? End the "
+                   "programs that hold them, then mount again");
     if (length == 0) continue;
     Dispatch(worker, static_cast<size_t>(length));
     if (fuse_session_exited(session_) != 0)
