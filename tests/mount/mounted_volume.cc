@@ -87,6 +87,19 @@ int UnmountPatiently(const std::string& root) {
   return -1;
 }
 
+// Where the kernel has each thread of a process.
+std::string KernelStacks(pid_t pid) {
+  std::string text;
+  std::error_code ignored;
+  const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
+  for (const auto& task : std::filesystem::directory_iterator(tasks, ignored)) {
+    text += "thread " + task.path().filename().string() + "\n";
+    std::ifstream stack(task.path() / "stack");
+    for (std::string line; std::getline(stack, line);) text += "  " + line + "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 bool IsMountPoint(const std::string& directory) {
@@ -275,9 +288,10 @@ void MountedTestVolume::Watch(const Fd& pidfd, pid_t pid) {
   // What it hangs in, when there is a debugger; then its mount's requests fail.
   const ProgramResult stacks = RunProgram(
       {"gdb", "-p", std::to_string(pid), "-batch", "-ex", "thread apply all bt 24"});
-  std::ofstream(log_, std::ios::app) << stacks.out;
   ADD_FAILURE() << "nothing happens for " << HangLimitSeconds()
-                << " s: the daemon hangs and is killed";
+                << " s: the daemon hangs and is killed\n"
+                << KernelStacks(pid) << "\nthe test:\n" << KernelStacks(getpid())
+                << stacks.out;
   SignalPidFd(pidfd, SIGKILL);
 }
 
