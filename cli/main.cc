@@ -7,6 +7,7 @@
 #include "cli/copy_command.h"
 #include "cli/map_command.h"
 #include "cli/probe_command.h"
+#include "cli/scrub_command.h"
 #include "cli/set_command.h"
 #include "cli/stat_command.h"
 #include "cli/top_command.h"
@@ -30,10 +31,19 @@ struct Arguments {
   std::vector<std::string> copy_paths;
   std::string copy_directory, reflink = "auto", progress = "auto";
   CloneCommandOptions clone;
+  ScrubCommandOptions scrub;
+  std::string scrub_rate = "100M";
+  bool scrub_stop = false, scrub_status = false;
   std::string clone_destination;
   bool archive = false, preserve = false, dereference = false;
   int exit_code = 0;
 };
+
+ProgressMode ModeOf(const std::string& word) {
+  return word == "always"  ? ProgressMode::kAlways
+         : word == "never" ? ProgressMode::kNever
+                           : ProgressMode::kAuto;
+}
 
 void AddStat(CLI::App& app, Arguments& a) {
   CLI::App* stat = app.add_subcommand("stat", "Counters, space and options of a volume");
@@ -86,21 +96,63 @@ void AddSet(CLI::App& app, Arguments& a) {
   set->callback([&a] { a.exit_code = RunSet(a.path, a.settings); });
 }
 
+// "4096", "64K", "1G"; nullopt when it is none.
+std::optional<uint64_t> ParseBytes(std::string text) {
+  try {
+    CLI::AsSizeValue(false)(text);
+    size_t end = 0;
+    const uint64_t value = std::stoull(text, &end);
+    if (end == text.size()) return value;
+  } catch (const std::exception&) {
+  }
+  return std::nullopt;
+}
+
+void AddScrub(CLI::App& app, Arguments& a) {
+  CLI::App* scrub = app.add_subcommand(
+      "scrub", "Verifies all data and metadata of a mounted volume (root only)");
+  scrub->footer(
+      "Reads the superblocks, the metadata, and every block of every file against its\n"
+      "checksum, in the volume's daemon, while others use the volume, and after them.\n"
+      "Each damaged place is printed with its file. Ctrl-C stops it; where it stands is\n"
+      "kept in the volume, so that --resume goes on from there, after an unmount or a crash\n"
+      "too. Nothing is repaired: restore the files that are named.\n"
+      "Exit codes: 0 no damage, 1 a wrong command line, 2 it could not be carried out,\n"
+      "3 damage was found, 128 + signal when it was stopped by one.");
+  scrub->add_option("PATH", a.path, kPathHelp)->required();
+  scrub->add_option("--rate", a.scrub_rate,
+                    "at most so many bytes a second: a size, or max (default: 100M)");
+  scrub->add_flag("--resume", a.scrub.resume, "goes on where the last one stopped");
+  scrub->add_flag("--background", a.scrub.background, "returns when it has begun");
+  CLI::Option* stop =
+      scrub->add_flag("--stop", a.scrub_stop, "stops the one that runs, and keeps its place");
+  scrub->add_flag("--status", a.scrub_status, "how the last one stands, and what it found")
+      ->excludes(stop);
+  scrub->add_flag("--json", a.json, "for programs");
+  scrub->add_option("--progress", a.progress,
+                    "a bar on standard error: auto (on a terminal), always, never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  scrub->callback([&a] {
+    const bool is_unlimited = a.scrub_rate == "max";
+    const auto rate = is_unlimited ? std::optional<uint64_t>(0) : ParseBytes(a.scrub_rate);
+    if (!rate)
+      throw CLI::ValidationError("--rate", "'" + Printable(a.scrub_rate) +
+                                               "' is neither a size nor max");
+    a.scrub.bytes_per_second = *rate;
+    a.scrub.json = a.json;
+    a.scrub.progress = ModeOf(a.progress);
+    if (a.scrub_stop) a.scrub.action = ScrubAction::kStop;
+    if (a.scrub_status) a.scrub.action = ScrubAction::kStatus;
+    a.exit_code = RunScrub(a.path, a.scrub);
+  });
+}
+
 // "OFFSET:LENGTH", each a size; nullopt when it is none.
 std::optional<DeviceRange> ParseRange(const std::string& text) {
   const size_t colon = text.find(':');
   if (colon == std::string::npos) return std::nullopt;
-  const auto size = [](std::string part) -> std::optional<uint64_t> {
-    try {
-      CLI::AsSizeValue(false)(part);
-      size_t end = 0;
-      const uint64_t value = std::stoull(part, &end);
-      if (end == part.size()) return value;
-    } catch (const std::exception&) {
-    }
-    return std::nullopt;
-  };
-  const auto offset = size(text.substr(0, colon)), length = size(text.substr(colon + 1));
+  const auto offset = ParseBytes(text.substr(0, colon));
+  const auto length = ParseBytes(text.substr(colon + 1));
   if (!offset || !length) return std::nullopt;
   return DeviceRange{DeviceOffset(*offset), *length};
 }
@@ -156,9 +208,7 @@ void FinishCopy(Arguments& a) {
   if (copy.tree.data.require_offload && copy.tree.data.reflink == ReflinkMode::kAlways)
     throw CLI::ValidationError("--require-offload",
                                "a copy that shares blocks is carried out by no device");
-  copy.progress = a.progress == "always"  ? ProgressMode::kAlways
-                  : a.progress == "never" ? ProgressMode::kNever
-                                          : ProgressMode::kAuto;
+  copy.progress = ModeOf(a.progress);
 }
 
 void AddCopy(CLI::App& app, Arguments& a) {
@@ -215,6 +265,7 @@ int main(int argc, char** argv) {
   cofs::AddSet(app, arguments);
   cofs::AddMap(app, arguments);
   cofs::AddTrim(app, arguments);
+  cofs::AddScrub(app, arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

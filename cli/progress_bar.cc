@@ -23,9 +23,8 @@ size_t TerminalColumns() {
 
 }  // namespace
 
-std::string ProgressLine(uint64_t done_bytes, uint64_t total_bytes, double seconds,
-                         const std::string& name, const std::string& way,
-                         size_t columns) {
+std::string ProgressText(uint64_t done_bytes, uint64_t total_bytes,
+                         uint64_t bytes_per_second) {
   done_bytes = std::min(done_bytes, total_bytes);
   const size_t filled =
       total_bytes == 0 ? kBarColumns
@@ -35,10 +34,19 @@ std::string ProgressLine(uint64_t done_bytes, uint64_t total_bytes, double secon
                      std::string(kBarColumns - filled, '-') + "] " +
                      FormatShare(done_bytes, total_bytes) + "  " + FormatBytes(done_bytes) +
                      " of " + FormatBytes(total_bytes);
-  if (seconds > 0)
-    line += "  " +
-            FormatBytes(static_cast<uint64_t>(static_cast<double>(done_bytes) / seconds)) +
-            "/s";
+  if (bytes_per_second > 0) line += "  " + FormatBytes(bytes_per_second) + "/s";
+  return line;
+}
+
+std::string ProgressLine(uint64_t done_bytes, uint64_t total_bytes, double seconds,
+                         const std::string& name, const std::string& way,
+                         size_t columns) {
+  const uint64_t rate =
+      seconds > 0 ? static_cast<uint64_t>(
+                        static_cast<double>(std::min(done_bytes, total_bytes)) / seconds)
+                  : 0;
+  std::string line = ProgressText(done_bytes, total_bytes, rate);
+  if (seconds > 0 && rate == 0) line += "  " + FormatBytes(0) + "/s";
   if (!way.empty()) line += "  by " + way;
   if (!name.empty()) line += "  " + Printable(name);
   if (line.size() > columns) line.resize(columns);
@@ -58,8 +66,14 @@ void ProgressBar::Update(uint64_t done_bytes, const std::string& name,
   if (is_drawn_ && now - drawn_at_ < kRedrawPause) return;
   drawn_at_ = now;
   const double seconds = std::chrono::duration<double>(now - begin_).count();
-  const std::string line = ProgressLine(done_bytes, total_bytes_, seconds, name, way,
-                                        TerminalColumns() - 1);
+  Draw(ProgressLine(done_bytes, total_bytes_, seconds, name, way, TerminalColumns() - 1));
+}
+
+void ProgressBar::Show(const std::string& line) {
+  if (is_on_) Draw(line.substr(0, TerminalColumns() - 1));
+}
+
+void ProgressBar::Draw(const std::string& line) {
   std::fprintf(stderr, "\r\033[K%s", line.c_str());
   std::fflush(stderr);
   is_drawn_ = true;

@@ -30,7 +30,29 @@ Error VolumeClient::Failed(int error_number) const {
   return ErrorOfErrno(error_number, path_);
 }
 
-Result<std::string> VolumeClient::StatsText() const {
+Result<std::string> VolumeClient::StatsText() const { return PagedText(COFS_IOC_STATS); }
+
+Result<std::string> VolumeClient::ScrubText() const {
+  return PagedText(COFS_IOC_SCRUB_REPORT);
+}
+
+Status VolumeClient::StartScrub(uint64_t bytes_per_second, bool resumes) const {
+  cofs_ioc_scrub scrub{};
+  scrub.action = COFS_SCRUB_START;
+  scrub.flags = resumes ? COFS_SCRUB_RESUME : 0;
+  scrub.bytes_per_second = bytes_per_second;
+  if (::ioctl(fd_.get(), COFS_IOC_SCRUB, &scrub) != 0) return Failed(errno);
+  return OkStatus();
+}
+
+Status VolumeClient::StopScrub() const {
+  cofs_ioc_scrub scrub{};
+  scrub.action = COFS_SCRUB_STOP;
+  if (::ioctl(fd_.get(), COFS_IOC_SCRUB, &scrub) != 0) return Failed(errno);
+  return OkStatus();
+}
+
+Result<std::string> VolumeClient::PagedText(unsigned long request) const {
   const auto page = std::make_unique<cofs_ioc_stats>();
   for (int attempt = 0; attempt < kSnapshotAttempts; ++attempt) {
     std::string text;
@@ -39,7 +61,7 @@ Result<std::string> VolumeClient::StatsText() const {
       *page = {};
       page->snapshot = snapshot;
       page->offset = static_cast<uint32_t>(text.size());
-      if (::ioctl(fd_.get(), COFS_IOC_STATS, page.get()) != 0) {
+      if (::ioctl(fd_.get(), request, page.get()) != 0) {
         if (errno == EAGAIN) break;
         return Failed(errno);
       }

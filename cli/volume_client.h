@@ -20,6 +20,11 @@ class VolumeClient {
 
   // The JSON text of COFS_IOC_STATS. kNotCofs when the path is on another file system.
   Result<std::string> StatsText() const;
+  // The JSON text of COFS_IOC_SCRUB_REPORT. Root only, as are the next two.
+  Result<std::string> ScrubText() const;
+  // kBusy when one runs.
+  Status StartScrub(uint64_t bytes_per_second, bool resumes) const;
+  Status StopScrub() const;
   // Calls `visit` for each extent of the file in order, until it answers false. Writes
   // the file's dirty pages back first.
   Status Map(const std::function<bool(const cofs_map_extent&)>& visit) const;
@@ -32,6 +37,8 @@ class VolumeClient {
  private:
   VolumeClient(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
   Error Failed(int error_number) const;
+  // A text that the daemon hands out page by page.
+  Result<std::string> PagedText(unsigned long request) const;
 
   std::string path_;
   Fd fd_;

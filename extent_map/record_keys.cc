@@ -11,6 +11,7 @@ constexpr char kChecksumSpace = 0x30;
 constexpr char kSharedSpace = 0x40;
 
 constexpr char kInodeCounterTag = 'i';
+constexpr char kScrubTag = 's';
 constexpr char kInodeTag = 'i';
 constexpr char kDentryTag = 'd';
 constexpr char kExtentTag = 'e';
@@ -66,12 +67,18 @@ bool ParseFileKey(ByteReader& reader, ParsedKey& out) {
   }
 }
 
+// 0x01 tag
+bool ParseSingleKey(ByteReader& reader, ParsedKey& out) {
+  const char tag = static_cast<char>(reader.U8());
+  out.kind = tag == kScrubTag ? RecordKind::kScrub : RecordKind::kInodeCounter;
+  return reader.Finished() && (tag == kScrubTag || tag == kInodeCounterTag);
+}
+
 bool Parse(std::string_view key, ParsedKey& out) {
   ByteReader reader(key);
   switch (static_cast<char>(reader.U8())) {
     case kCounterSpace:
-      out.kind = RecordKind::kInodeCounter;
-      return reader.U8() == kInodeCounterTag && reader.Finished();
+      return ParseSingleKey(reader, out);
     case kFileSpace:
       return ParseFileKey(reader, out);
     case kOrphanSpace:
@@ -111,6 +118,7 @@ uint64_t CookieBase(const SipHashKey& key, std::string_view name) {
 }
 
 std::string InodeCounterKey() { return {kCounterSpace, kInodeCounterTag}; }
+std::string ScrubKey() { return {kCounterSpace, kScrubTag}; }
 
 std::string InodeKey(InodeId inode) { return FileKey(inode, kInodeTag); }
 

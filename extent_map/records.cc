@@ -305,6 +305,40 @@ Result<InodeId> DecodeInodeCounter(std::string_view value) {
   return next;
 }
 
+// finished(8, 0 or 1) inode(8) file offset(8) verified(8) damaged(8) started(8) saved(8)
+std::string EncodeScrub(const ScrubRecord& record) {
+  CHECK(IsBlockAligned(record.file_offset.value()), record.file_offset);
+  CHECK(record.file_offset.value() <= kFileBytesMax, record.file_offset);
+  std::string value;
+  ByteWriter writer(value);
+  writer.Little<uint64_t>(record.is_finished ? 1 : 0);
+  writer.Little(record.inode.value());
+  writer.Little(record.file_offset.value());
+  writer.Little(record.verified_bytes);
+  writer.Little(record.damage_count);
+  writer.Little(static_cast<uint64_t>(record.started_s));
+  writer.Little(static_cast<uint64_t>(record.saved_s));
+  return value;
+}
+
+Result<ScrubRecord> DecodeScrub(std::string_view value) {
+  ByteReader reader(value);
+  ScrubRecord out;
+  const uint64_t state = reader.Little<uint64_t>();
+  out.is_finished = state == 1;
+  out.inode = InodeId{reader.Little<uint64_t>()};
+  out.file_offset = FileOffset{reader.Little<uint64_t>()};
+  out.verified_bytes = reader.Little<uint64_t>();
+  out.damage_count = reader.Little<uint64_t>();
+  out.started_s = static_cast<int64_t>(reader.Little<uint64_t>());
+  out.saved_s = static_cast<int64_t>(reader.Little<uint64_t>());
+  if (!reader.Finished()) return Refused("scrub: wrong length of its value");
+  if (state > 1) return Refused("scrub: unknown state");
+  if (!IsBlockAligned(out.file_offset.value()) || out.file_offset.value() > kFileBytesMax)
+    return Refused("scrub: file offset");
+  return out;
+}
+
 ChecksumChunk MergeChecksums(const ChecksumChunk& earlier, const ChecksumChunk& later) {
   ChecksumChunk out = earlier;
   out.present |= later.present;

@@ -5,6 +5,7 @@
 // are adjacent:
 //
 //   0x01 'i'                        counters: the next inode number not yet leased
+//   0x01 's'                        where the last scrub stands
 //   0x10 inode(8) 'i'               inode
 //   0x10 inode(8) 'd' cookie(8)     directory entry
 //   0x10 inode(8) 'e' offset(8)     extent
@@ -101,9 +102,22 @@ struct SharedRecord {
   friend bool operator==(const SharedRecord&, const SharedRecord&) = default;
 };
 
+// Where the last scrub stands: how far it came, or that it came to its end.
+struct ScrubRecord {
+  bool is_finished = false;
+  // It goes on with this file, from this place on. Inode 0: from the start, the metadata
+  // included, when it is not finished.
+  InodeId inode;
+  FileOffset file_offset;
+  uint64_t verified_bytes = 0;
+  uint64_t damage_count = 0;
+  int64_t started_s = 0, saved_s = 0;  // since 1970
+  friend bool operator==(const ScrubRecord&, const ScrubRecord&) = default;
+};
+
 // ---- keys ----
 enum class RecordKind : uint8_t {
-  kInodeCounter, kInode, kDentry, kExtent, kXattr, kOrphan, kChecksums, kShared
+  kInodeCounter, kInode, kDentry, kExtent, kXattr, kOrphan, kChecksums, kShared, kScrub
 };
 struct ParsedKey {
   RecordKind kind = RecordKind::kInode;
@@ -112,6 +126,7 @@ struct ParsedKey {
   std::string xattr_name;
 };
 std::string InodeCounterKey();
+std::string ScrubKey();
 std::string InodeKey(InodeId inode);
 std::string DentryKey(InodeId directory, uint64_t cookie);
 std::string ExtentKey(InodeId inode, FileOffset offset);
@@ -147,6 +162,8 @@ std::string EncodeChecksums(const ChecksumChunk& chunk);
 Result<ChecksumChunk> DecodeChecksums(std::string_view value);
 std::string EncodeInodeCounter(InodeId next);
 Result<InodeId> DecodeInodeCounter(std::string_view value);
+std::string EncodeScrub(const ScrubRecord& record);
+Result<ScrubRecord> DecodeScrub(std::string_view value);
 
 // `later`'s blocks over `earlier`'s. The store's merge operator.
 ChecksumChunk MergeChecksums(const ChecksumChunk& earlier, const ChecksumChunk& later);

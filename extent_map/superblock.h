@@ -80,6 +80,8 @@ class SuperblockSlots {
   // On an error nothing has changed in memory; the device may hold the old or the new
   // copy, so the caller must stay able to live with either (it stops writing).
   Status Update(const std::function<void(Superblock&)>& change) EXCLUDES(mutex_);
+  // Reads both copies again; `report` gets one error for each that is not what it must be.
+  void VerifyCopies(const std::function<void(const Error&)>& report) const EXCLUDES(mutex_);
 
  private:
   SuperblockSlots(BlockDevice& device, Superblock superblock, int newest_slot)

@@ -98,6 +98,19 @@ Superblock SuperblockSlots::current() const {
   return current_;
 }
 
+void SuperblockSlots::VerifyCopies(const std::function<void(const Error&)>& report) const {
+  MutexLock lock(mutex_);
+  for (int slot : {0, 1}) {
+    const std::string place =
+        StrCat("superblock ", slot, " at device offset ", kSuperblockOffsets[slot]);
+    const auto copy = ReadSlot(device_, slot);
+    if (!copy.ok())
+      report(copy.error().Within(place));
+    else if (EncodeSuperblock(*copy) != EncodeSuperblock(current_))
+      report(Error(ErrorCode::kCorrupt, place + " is not what was written last"));
+  }
+}
+
 Status SuperblockSlots::Update(const std::function<void(Superblock&)>& change) {
   MutexLock lock(mutex_);
   Superblock next = current_;

@@ -50,6 +50,8 @@ enum class RepairPolicy { kPreen, kYes, kNever };
     "the record of the next inode number is missing or can't be decoded")                \
   X(kCounterLow, "counter-low", kError, kPreen,                                          \
     "the next inode number is not above all inodes: a number would be used twice")       \
+  X(kScrubDamaged, "scrub-damaged", kError, kPreen,                                      \
+    "the record of where the last scrub stands can't be decoded")                        \
   X(kRootMissing, "root-missing", kError, kYes,                                          \
     "there is no root directory, or its parent is not itself, or it has another name")   \
   X(kRecordsWithoutInode, "records-without-inode", kError, kYes,                         \

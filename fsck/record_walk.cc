@@ -56,6 +56,7 @@ class RecordWalk {
   void VisitInode(std::string_view value);
   void VisitOrphan(const ParsedKey& key, std::string_view value);
   void VisitShared(const ParsedKey& key, std::string_view value);
+  void VisitScrub(std::string_view value);
   void PlanGaps();
   void TrimOverlap(const Extent& extent);
   void Rebuild(FindingId id, std::string text);
@@ -156,6 +157,8 @@ void RecordWalk::Visit(const ParsedKey& key, std::string_view value) {
       return VisitShared(key, value);
     case RecordKind::kChecksums:
       return;  // pass 5
+    case RecordKind::kScrub:
+      return VisitScrub(value);
   }
 }
 
@@ -299,6 +302,12 @@ void RecordWalk::VisitShared(const ParsedKey& key, std::string_view value) {
     context_.Find(FindingId::kSharedDamaged, {},
                   StrCat("shared range at ", key.position, ": ", record.error().context()),
                   FixStage::kRecords, DeletionOf(SharedKey(DeviceOffset{key.position})));
+}
+
+void RecordWalk::VisitScrub(std::string_view value) {
+  if (const auto record = DecodeScrub(value); !record.ok())
+    context_.Find(FindingId::kScrubDamaged, {}, record.error().context(),
+                  FixStage::kRecords, DeletionOf(ScrubKey()));
 }
 
 void RecordWalk::BeginGroup(InodeId inode) {

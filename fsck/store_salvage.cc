@@ -39,6 +39,8 @@ std::string DescribeKey(const std::string& key) {
   switch (parsed->kind) {
     case RecordKind::kInodeCounter:
       return "the inode counter";
+    case RecordKind::kScrub:
+      return "where the last scrub stands";
     case RecordKind::kInode:
       return StrCat("inode ", parsed->inode);
     case RecordKind::kDentry:

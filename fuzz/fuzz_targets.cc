@@ -65,7 +65,7 @@ void RoundTrip(std::string_view value, Decode decode, Encode encode) {
 void RunRecords(std::span<const char> input) {
   if (input.empty()) return;
   const std::string_view value = View(input.subspan(1));
-  switch (static_cast<unsigned char>(input[0]) % 7) {
+  switch (static_cast<unsigned char>(input[0]) % 8) {
     case 0:
       return RoundTrip(value, DecodeInode, EncodeInode);
     case 1:
@@ -80,7 +80,7 @@ void RunRecords(std::span<const char> input) {
       return RoundTrip(value, DecodeChecksums, EncodeChecksums);
     case 5:
       return RoundTrip(value, DecodeInodeCounter, EncodeInodeCounter);
-    default:
+    case 6:
       ParseKey(value).IgnoreError("fuzzing");
   }
 }
@@ -103,6 +103,9 @@ std::vector<std::string> SeedRecords() {
   ChecksumChunk chunk;
   chunk.present = 0x8001;
   chunk.crc32c[0] = 1;
+      return;
+    default:
+      return RoundTrip(value, DecodeScrub, EncodeScrub);
   chunk.crc32c[15] = 2;
   Extent extent;
   extent.file_offset = FileOffset{8192};
@@ -140,6 +143,10 @@ std::vector<std::string> SeedJournals() {
   std::string changes;
   store::EncodePoolRange(changes, {DeviceOffset{2 << 20}, 1 << 20});
   store::EncodeFileIdLimit(changes, 100);
+  ScrubRecord scrub;
+  scrub.inode = InodeId{42};
+  scrub.file_offset = FileOffset{8192};
+  seeds.push_back('\7' + EncodeScrub(scrub));
   store::EncodeCreate(changes, 5, store::FileKind::kGroups, "000005.log");
   store::EncodeExtend(changes, 5, {DeviceOffset{2 << 20}, 65536});
   store::EncodeCreate(changes, 6, store::FileKind::kWhole, "CURRENT.tmp");

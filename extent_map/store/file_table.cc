@@ -488,8 +488,10 @@ FileTableUsage FileTable::usage() const {
   return usage;
 }
 
-Status FileTable::VerifyAll(const std::function<void(const Error&)>& report) const {
-  std::vector<std::pair<std::string, FileRef>> files;
+Status FileTable::VerifyAll(const std::function<void(const Error&)>& report,
+                            const std::function<bool(uint64_t)>& pace) const {
+  // Not held: chunks of files that are deleted meanwhile must not wait for their turn.
+  std::vector<std::pair<std::string, std::weak_ptr<VolumeFile>>> files;
   {
     MutexLock lock(mutex_);
     files.assign(files_.begin(), files_.end());
@@ -499,24 +501,33 @@ Status FileTable::VerifyAll(const std::function<void(const Error&)>& report) con
     const Status journal = journal_.Verify();
     if (!journal.ok()) report(journal.error().Within("metadata journal"));
   }
-  AlignedBuffer buffer(kBlockBytes * 256);
-  for (const auto& [name, file] : files) {
-    const FileLayout layout = LayoutOf(*file);
-    for (uint64_t first = 0; first < layout.block_count; first += 256) {
-      const uint64_t count = std::min<uint64_t>(256, layout.block_count - first);
-      const Status read =
-          ReadBlocks(device_, layout.extents, first, count, buffer.data());
-      if (!read.ok()) {
-        report(read.error().Within(StrCat(name, ", block ", first)));
-        continue;
-      }
-      for (uint64_t i = 0; i < count; ++i) {
-        const auto label = OpenBlockOf(buffer.data() + i * kBlockBytes, file->id,
-                                       static_cast<uint32_t>(first + i));
-        if (!label.ok())
-          report(label.error().Within(StrCat(name, ", block ", first + i)));
-      }
+  for (const auto& [name, weak] : files) {
+    if (const FileRef file = weak.lock()) TRY(VerifyFile(name, *file, report, pace));
+  }
+  return OkStatus();
+}
+
+Status FileTable::VerifyFile(const std::string& name, const VolumeFile& file,
+                             const std::function<void(const Error&)>& report,
+                             const std::function<bool(uint64_t)>& pace) const {
+  constexpr uint64_t kBlocksAtOnce = 256;
+  AlignedBuffer buffer(kBlockBytes * kBlocksAtOnce);
+  const FileLayout layout = LayoutOf(file);
+  for (uint64_t first = 0; first < layout.block_count; first += kBlocksAtOnce) {
+    const uint64_t count = std::min(kBlocksAtOnce, layout.block_count - first);
+    const Status read =
+        ReadBlocks(device_, layout.extents, first, count, buffer.data());
+    if (!read.ok()) {
+      report(read.error().Within(StrCat(name, ", block ", first)));
+      continue;
     }
+    for (uint64_t i = 0; i < count; ++i) {
+      const auto label = OpenBlockOf(buffer.data() + i * kBlockBytes, file.id,
+                                     static_cast<uint32_t>(first + i));
+      if (!label.ok()) report(label.error().Within(StrCat(name, ", block ", first + i)));
+    }
+    if (pace && !pace(count * kBlockBytes))
+      return Error(ErrorCode::kInterrupted, "verifying " + name);
   }
   return OkStatus();
 }

@@ -142,9 +142,9 @@ class FileTable {
 
   bool read_only() const { return read_only_; }
   uint64_t chunk_bytes() const EXCLUDES(mutex_);
-  // Reads every block of the journal and of every file.
-  Status VerifyAll(const std::function<void(const Error&)>& report) const
-      EXCLUDES(mutex_);
+  // Reads every block of the journal and of every file; as Store::VerifyAll().
+  Status VerifyAll(const std::function<void(const Error&)>& report,
+                   const std::function<bool(uint64_t)>& pace) const EXCLUDES(mutex_);
 
  private:
   friend class VolumeFile;
@@ -159,6 +159,9 @@ class FileTable {
   Status FindEnds() EXCLUDES(mutex_);
   Status LeaseIds() EXCLUDES(mutex_);
 
+  Status VerifyFile(const std::string& name, const VolumeFile& file,
+                    const std::function<void(const Error&)>& report,
+                    const std::function<bool(uint64_t)>& pace) const EXCLUDES(mutex_);
   Status CheckWritable() const;
   // Applies the bytes of one change to the state and queues them for the journal.
   void Stage(const std::string& change) REQUIRES(mutex_);

@@ -1,8 +1,11 @@
 #include "extent_map/store/rocks_store.h"
 
+#include <rocksdb/convenience.h>
+
 #include "base/log.h"
 #include "extent_map/store/batch.h"
 #include "extent_map/store/read_errors.h"
+#include "extent_map/store/read_pace.h"
 
 namespace cofs::store {
 namespace {
@@ -220,11 +223,32 @@ StoreUsage RocksStore::usage() const {
   return usage;
 }
 
-Status RocksStore::VerifyAll(const std::function<void(const Error&)>& report) const {
-  TRY(engine_->table->VerifyAll(report));
-  const ReadErrorScope scope;
-  const rocksdb::Status status = engine_->db->VerifyChecksum();
-  if (!status.ok()) report(FromRocks(status, "checksums of tables"));
+Status RocksStore::VerifyAll(const std::function<void(const Error&)>& report,
+                             const Pace& pace) const {
+  TRY(engine_->table->VerifyAll(report, pace));
+  return VerifyTables(report, pace);
+}
+
+// One table at a time, as DB::VerifyChecksum() does, which would hold all of them for as
+// long as it takes and can't be stopped.
+Status RocksStore::VerifyTables(const std::function<void(const Error&)>& report,
+                                const Pace& pace) const {
+  std::vector<rocksdb::LiveFileMetaData> tables;
+  engine_->db->GetLiveFilesMetaData(&tables);
+  const rocksdb::Options options = engine_->db->GetOptions();
+  for (const rocksdb::LiveFileMetaData& table : tables) {
+    // Held: it can't go away while it is read.
+    const FileRef file = engine_->table->Find(table.relative_filename);
+    if (file == nullptr) continue;
+    const ReadErrorScope scope;
+    const ReadPaceScope pacing(pace);
+    const rocksdb::Status status =
+        rocksdb::VerifySstFileChecksum(options, rocksdb::EnvOptions(),
+                                       table.directory + "/" + table.relative_filename);
+    if (pacing.is_stopped()) return Error(ErrorCode::kInterrupted, "verifying tables");
+    if (!status.ok() && !engine_->table->IsDeleted(*file))
+      report(FromRocks(status, "checksums of " + table.relative_filename));
+  }
   return OkStatus();
 }
 

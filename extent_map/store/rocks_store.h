@@ -33,12 +33,16 @@ class RocksStore : public Store {
   Status Commit() override;
   Status Close() override;
   StoreUsage usage() const override;
-  Status VerifyAll(const std::function<void(const Error&)>& report) const override;
+  Status VerifyAll(const std::function<void(const Error&)>& report,
+                   const Pace& pace) const override;
 
   static rocksdb::WriteBatch& BatchOf(Batch& batch);
   static const rocksdb::WriteBatch& BatchOf(const Batch& batch);
 
  private:
+  // What RocksDB checks of the tables that are in use.
+  Status VerifyTables(const std::function<void(const Error&)>& report,
+                      const Pace& pace) const;
   uint64_t reserve_bytes() const;
   // What the pool lacks to admit `batch_bytes`, and `ahead_bytes` that come later.
   uint64_t Shortage(uint64_t batch_bytes, uint64_t ahead_bytes) const;

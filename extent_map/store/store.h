@@ -132,9 +132,14 @@ class Store {
   virtual Status Close() = 0;
 
   virtual StoreUsage usage() const = 0;
-  // fsck: reads every block of every file of the store and RocksDB's own checksums;
-  // calls `report` for each damage with the file's name and place.
-  virtual Status VerifyAll(const std::function<void(const Error&)>& report) const = 0;
+  // fsck, scrub: reads every block of the journal and of every file of the store, and
+  // RocksDB's own checksums; calls `report` for each damage with the file's name and place.
+  // `pace` is called for every piece that was read, with its size, and may block; false:
+  // stop, kInterrupted. A file is held while it is read, and no longer: what is deleted
+  // meanwhile is left out.
+  using Pace = std::function<bool(uint64_t bytes)>;
+  virtual Status VerifyAll(const std::function<void(const Error&)>& report,
+                           const Pace& pace = {}) const = 0;
 
  protected:
   // For the implementation: what a Batch holds.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "extent_map/store/read_errors.h"
+#include "extent_map/store/read_pace.h"
 
 namespace cofs::store {
 namespace {
@@ -32,6 +33,7 @@ class Reader {
         if (!ReadErrorScope::Note(error)) latch_.Fail(error);
         return ToIOStatus(error);
       }
+      if (!ReadPaceScope::Note(done.value())) return IOStatus::Aborted("stopped");
       *result = Slice(scratch, done.value());
       return IOStatus::OK();
     });

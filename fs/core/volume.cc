@@ -258,6 +258,14 @@ Result<uint64_t> Volume::Trim(DeviceOffset begin, DeviceOffset end,
 }
 
 Status Volume::DrainRemoved() {
+Status Volume::StartScrub(const ScrubRequest& request) {
+  return parts_->scrubber->Start(request);
+}
+
+void Volume::StopScrub() { parts_->scrubber->Stop(); }
+
+ScrubReport Volume::scrub() const { return parts_->scrubber->report(); }
+
   TRY(parts_->reaper->Drain());
   return core_.committer->Commit();
 }

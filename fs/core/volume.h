@@ -30,6 +30,7 @@
 #include "fs/core/copy_range.h"
 #include "fs/core/core.h"
 #include "fs/core/file_data.h"
+#include "fs/core/scrub_types.h"
 #include "fs/core/volume_options.h"
 #include "fs/core/volume_types.h"
 
@@ -139,6 +140,12 @@ class Volume {
   Status ShutDown();
   // Discards free space; the number of bytes discarded.
   Result<uint64_t> Trim(DeviceOffset begin, DeviceOffset end, uint64_t minimum_bytes);
+  // ---- scrub ----
+  // Verifies all data and metadata in the background (scrubber.h). kBusy while one runs.
+  Status StartScrub(const ScrubRequest& request);
+  // Ends it where it is, and waits until it has ended. Nothing when none runs.
+  void StopScrub();
+  ScrubReport scrub() const;
   // Waits until removed files that nobody uses have been freed and their space can be
   // allocated again.
   Status DrainRemoved();

@@ -167,6 +167,8 @@ Status Volume::Parts::ClearCleanFlag() {
     superblock.allocator_image = {};
     superblock.allocator_image_crc32c = 0;
   });
+  scrubber = std::make_unique<Scrubber>(core);
+  scrubber->Load();
   // Which of the two superblocks the device holds is not known then.
   if (!updated.ok()) committer->Fail(updated.error());
   return updated;
@@ -212,6 +214,7 @@ Status Volume::Parts::WriteAllocatorImage() {
 
 Status Volume::Unmount() {
   Parts& parts = *parts_;
+  if (scrubber != nullptr) scrubber->Abandon();
   parts.census.Stop();
   parts.reaper->Stop();
   parts.committer->StopBackground();
@@ -224,3 +227,4 @@ Status Volume::Unmount() {
 }
 
 }  // namespace cofs
+  parts.scrubber->Suspend();

@@ -17,6 +17,7 @@
 #include "fs/core/reaper.h"
 #include "fs/core/shared_blocks.h"
 #include "fs/core/volume.h"
+#include "fs/core/scrubber.h"
 #include "fs/core/xattrs.h"
 
 namespace cofs {
@@ -70,4 +71,5 @@ struct Volume::Parts {
   std::atomic<Committer*> failure_target{nullptr};
 };
 
+  std::unique_ptr<Scrubber> scrubber;
 }  // namespace cofs

@@ -222,6 +222,28 @@ struct cofs_ioc_set {
   char options[COFS_SET_OPTIONS_BYTES]; /* no terminating zero */
 };
 
+/* ---- scrub ----
+ *
+ * Verifies all data and metadata in the background. Root only (EPERM).
+ *
+ * COFS_SCRUB_START begins one, at most `bytes_per_second` fast (0: no limit); with
+ * COFS_SCRUB_RESUME it goes on where the last one stopped, if it did. EBUSY: one runs.
+ * COFS_SCRUB_STOP ends it where it is and waits for that; nothing when none runs.
+ * EINVAL for anything else.
+ *
+ * COFS_IOC_SCRUB_REPORT hands out how it stands and what it has found, as JSON text in
+ * pages, as COFS_IOC_STATS does. Root only: it names files.
+ */
+#define COFS_SCRUB_START 1u
+#define COFS_SCRUB_STOP 2u
+#define COFS_SCRUB_RESUME 1u /* in `flags` */
+struct cofs_ioc_scrub {
+  __u32 action;
+  __u32 flags;
+  __u64 bytes_per_second;
+  __u64 reserved[2];
+};
+
 #define COFS_IOC_STATS _IOWR(COFS_IOC_MAGIC, 1, struct cofs_ioc_stats)
 #define COFS_IOC_MAP _IOWR(COFS_IOC_MAGIC, 2, struct cofs_ioc_map)
 #define COFS_IOC_COPY_ARM _IOW(COFS_IOC_MAGIC, 3, struct cofs_ioc_copy_arm)
@@ -232,5 +254,7 @@ struct cofs_ioc_set {
 #define COFS_IOC_SET _IOW(COFS_IOC_MAGIC, 8, struct cofs_ioc_set)
 #define COFS_IOC_VERSION _IOR(COFS_IOC_MAGIC, 9, struct cofs_ioc_version)
 #define COFS_IOC_WRITE_BACK _IOW(COFS_IOC_MAGIC, 10, struct cofs_ioc_write_back)
+#define COFS_IOC_SCRUB _IOW(COFS_IOC_MAGIC, 20, struct cofs_ioc_scrub)
+#define COFS_IOC_SCRUB_REPORT _IOWR(COFS_IOC_MAGIC, 21, struct cofs_ioc_stats)
 
 #endif /* COFS_IOCTL_H */

@@ -11,7 +11,7 @@
 namespace cofs {
 namespace {
 
-static_assert(sizeof(cofs_ioc_stats) == 8192 && sizeof(cofs_ioc_map) == 8192);
+static_assert(sizeof(cofs_ioc_map) == 8192);
 
 // FS_IOC_SHUTDOWN of newer linux/fs.h, XFS_IOC_GOINGDOWN before.
 constexpr unsigned kIoctlShutDown = _IOR('X', 125, uint32_t);
@@ -68,6 +68,11 @@ void Operations::Ioctl(Reply& reply, fuse_ino_t inode, unsigned command, void*,
     case COFS_IOC_MAP:
       if (out_bytes < sizeof(cofs_ioc_map)) return reply.Errno(EINVAL);
       return IoctlMap(reply, InodeId(inode), argument);
+    case COFS_IOC_SCRUB:
+      return IoctlScrub(reply, argument);
+    case COFS_IOC_SCRUB_REPORT:
+      if (out_bytes < sizeof(cofs_ioc_stats)) return reply.Errno(EINVAL);
+      return IoctlScrubReport(reply, argument);
     case COFS_IOC_SET:
       return IoctlSet(reply, argument);
     case FITRIM:
@@ -93,33 +98,8 @@ void Operations::Ioctl(Reply& reply, fuse_ino_t inode, unsigned command, void*,
 }
 
 void Operations::IoctlStats(Reply& reply, std::span<const char> in) {
-  cofs_ioc_stats page;
-  if (!ReadArgument(in, &page)) return reply.Errno(EINVAL);
-  const uint64_t snapshot = page.snapshot;
-  const uint64_t offset = page.offset;
-  std::memset(&page, 0, sizeof(page));
-  if (snapshot == 0) {
-    if (offset != 0 || !options_.stats_text) return reply.Errno(EINVAL);
-    std::string text = options_.stats_text();
-    MutexLock lock(stats_mutex_);
-    stats_text_ = std::move(text);
-    ++stats_snapshot_;
-  }
-  {
-    MutexLock lock(stats_mutex_);
-    if (snapshot != 0 && snapshot != stats_snapshot_) {
-      lock.Unlock();
-      return reply.Errno(EAGAIN);
-    }
-    const size_t begin = std::min<size_t>(offset, stats_text_.size());
-    const size_t length = std::min(stats_text_.size() - begin, sizeof(page.text));
-    page.snapshot = stats_snapshot_;
-    page.offset = static_cast<uint32_t>(begin);
-    page.length = static_cast<uint32_t>(length);
-    page.total = static_cast<uint32_t>(stats_text_.size());
-    std::memcpy(page.text, stats_text_.data() + begin, length);
-  }
-  reply.Ioctl(BytesOf(page));
+  if (!options_.stats_text) return reply.Errno(EINVAL);
+  AnswerPage(reply, in, stats_pages_, options_.stats_text);
 }
 
 void Operations::IoctlMap(Reply& reply, InodeId inode, std::span<const char> in) {

@@ -20,6 +20,7 @@
 #include "fs/fuse/read_tickets.h"
 #include "fs/fuse/reply.h"
 #include "fs/fuse/request.h"
+#include "fs/fuse/text_pages.h"
 
 namespace cofs {
 
@@ -135,7 +136,7 @@ class Operations {
   void Ioctl(Reply& reply, fuse_ino_t inode, unsigned command, void* argument,
              fuse_file_info* file, unsigned flags, const void* in, size_t in_bytes,
              size_t out_bytes);
-  void IoctlStats(Reply& reply, std::span<const char> in) EXCLUDES(stats_mutex_);
+  void IoctlStats(Reply& reply, std::span<const char> in);
   void IoctlMap(Reply& reply, InodeId inode, std::span<const char> in);
   void IoctlTrim(Reply& reply, std::span<const char> in);
   void IoctlShutDown(Reply& reply);
@@ -143,6 +144,9 @@ class Operations {
   void IoctlGetFlags(Reply& reply, InodeId inode, unsigned command, size_t out_bytes);
   void IoctlSetFlags(Reply& reply, InodeId inode, unsigned command,
                      std::span<const char> in);
+  // scrub_operations.cc
+  void IoctlScrub(Reply& reply, std::span<const char> in);
+  void IoctlScrubReport(Reply& reply, std::span<const char> in);
   // copy_ioctls.cc. False: not one of these.
   bool IoctlForCopies(Reply& reply, InodeId inode, unsigned command, uint64_t handle,
                       std::span<const char> in);
@@ -186,9 +190,8 @@ class Operations {
   ReadTickets read_tickets_;
 
   Mutex set_mutex_;
-  Mutex stats_mutex_;
-  std::string stats_text_ GUARDED_BY(stats_mutex_);
-  uint64_t stats_snapshot_ GUARDED_BY(stats_mutex_) = 0;
+  TextPages stats_pages_;
+  TextPages scrub_pages_;
 };
 
 }  // namespace cofs

@@ -61,6 +61,13 @@ TEST(FormatDocument, ShowsTheBytesOfItsExamples) {
   superblock.clean = true;
   superblock.allocator_image = {DeviceOffset{0x10000000}, 0x3000};
   superblock.allocator_image_crc32c = 0xaabbccdd;
+  ScrubRecord scrub;
+  scrub.inode = inode;
+  scrub.file_offset = FileOffset{1 << 20};
+  scrub.verified_bytes = 0x0102030405;
+  scrub.damage_count = 3;
+  scrub.started_s = 0x65000000;
+  scrub.saved_s = 0x65000010;
   const std::string parts[] = {
       EncodeSuperblock(superblock).substr(0, 192),
       DentryKey(kRootInode, CookieBase(key, "hello.txt")) +
@@ -71,6 +78,7 @@ TEST(FormatDocument, ShowsTheBytesOfItsExamples) {
       ChecksumKey(place) + EncodeChecksums(sums),
       SharedKey(place) + EncodeShared({8192, 2}),
       XattrKey(inode, "user.a"),
+      ScrubKey() + EncodeScrub(scrub),
       InodeCounterKey() + EncodeInodeCounter(InodeId{0x1234}),
   };
   for (const std::string& bytes : parts)

@@ -20,6 +20,7 @@ constexpr SipHashKey kKey{0x0706050403020100, 0x0f0e0d0c0b0a0908};
 TEST(RecordKeys, GoldenBytes) {
   const std::pair<std::string, const char*> cases[] = {
       {InodeCounterKey(), "01 69"},
+      {ScrubKey(), "01 73"},
       {InodeKey(InodeId{0x2a}), "10 000000000000002a 69"},
       {DentryKey(InodeId{1}, 0x3039c0ffee123400), "10 0000000000000001 64 3039c0ffee123400"},
       {ExtentKey(InodeId{0x2a}, FileOffset{0x100000}),
@@ -55,12 +56,13 @@ TEST(RecordKeys, ParseGivesThePartsBack) {
             kChecksumChunkBytes);
   EXPECT_EQ(ParseKey(SharedKey(DeviceOffset{4096}))->kind, RecordKind::kShared);
   EXPECT_EQ(ParseKey(InodeCounterKey())->kind, RecordKind::kInodeCounter);
+  EXPECT_EQ(ParseKey(ScrubKey())->kind, RecordKind::kScrub);
 }
 
 TEST(RecordKeys, RefusesOthers) {
   const std::string long_name(256 * 2, 'a');
   const std::string cases[] = {
-      "", "00", "01", "01 6a", "01 69 00",
+      "", "00", "01", "01 6a", "01 69 00", "01 73 00",
       "10", "10 00000000000000 69",
       "10 0000000000000000 69",                   // inode 0
       "10 000000000000002a", "10 000000000000002a 66", "10 000000000000002a 69 00",
@@ -357,6 +359,38 @@ TEST(InodeCounter, GoldenBytes) {
     EXPECT_TRUE(DecodeInodeCounter(FromHex(hex)).Is(ErrorCode::kCorrupt)) << hex;
 }
 
+ScrubRecord ScrubExample() {
+  ScrubRecord record;
+  record.inode = InodeId{42};
+  record.file_offset = FileOffset{0x100000};
+  record.verified_bytes = 0x0102030405;
+  record.damage_count = 3;
+  record.started_s = 0x65000000;
+  record.saved_s = 0x65000010;
+  return record;
+}
+
+TEST(ScrubRecordTest, GoldenBytes) {
+  const char kGolden[] =
+      "0000000000000000 2a00000000000000 0000100000000000 0504030201000000"
+      "0300000000000000 0000006500000000 1000006500000000";
+  EXPECT_EQ(ToHex(EncodeScrub(ScrubExample())), PlainHex(kGolden));
+  EXPECT_EQ(*DecodeScrub(FromHex(kGolden)), ScrubExample());
+  ScrubRecord finished;
+  finished.is_finished = true;
+  EXPECT_EQ(*DecodeScrub(EncodeScrub(finished)), finished);
+}
+
+TEST(ScrubRecordTest, RefusesDamage) {
+  const std::string good = EncodeScrub(ScrubExample());
+  std::string state = good, offset = good, far = good;
+  state[0] = 2;
+  offset[16] = 1;
+  far.replace(16, 8, FromHex("0000000000000080"));
+  for (const std::string& bad : {std::string(), good.substr(1), good + "x", state, offset, far})
+    EXPECT_TRUE(DecodeScrub(bad).Is(ErrorCode::kCorrupt)) << ToHex(bad);
+}
+
 // Every decoder takes any bytes without harm, and what it accepts is what would have been
 // written: a value has one encoding.
 TEST(Records, AnyBytesAreRefusedOrAreCanonical) {
@@ -365,7 +399,7 @@ TEST(Records, AnyBytesAreRefusedOrAreCanonical) {
                                EncodeInode(SymlinkInode()), FromHex("2a00000000000000 08 61"),
                                FromHex("00 808010 8004"), FromHex("8004 03"),
                                FromHex("2100000000000080 44332211 ddccbbaa 01000000"),
-                               DentryKey(InodeId{1}, 1280), XattrKey(InodeId{1}, "user.a"), ""};
+                               EncodeScrub(ScrubExample()), DentryKey(InodeId{1}, 1280), XattrKey(InodeId{1}, "user.a"), ""};
   for (int i = 0; i < 40000; ++i) {
     std::string bytes = seeds[random.Below(std::size(seeds))];
     for (uint64_t changes = random.Below(5); changes > 0; --changes) {
@@ -390,6 +424,9 @@ TEST(Records, AnyBytesAreRefusedOrAreCanonical) {
     }
     if (const auto r = DecodeChecksums(bytes); r.ok()) {
       ASSERT_EQ(EncodeChecksums(*r), bytes);
+    }
+    if (const auto r = DecodeScrub(bytes); r.ok()) {
+      ASSERT_EQ(EncodeScrub(*r), bytes);
     }
     if (const auto r = DecodeInodeCounter(bytes); r.ok()) {
       ASSERT_EQ(EncodeInodeCounter(*r), bytes);
