@@ -16,6 +16,7 @@
 #include "device/device_use.h"
 #include "device/file_device.h"
 #include "device/signature.h"
+#include "extent_map/mount_protection.h"
 #include "extent_map/store/store.h"
 #include "extent_map/superblock.h"
 #include "fs/core/inode_numbers.h"
@@ -174,6 +175,7 @@ class Prober {
     auto slots = SuperblockSlots::Load(device);
     if (slots.ok()) {
       contents.words = "cofs volume, not mounted";
+      TRY(CheckHeartbeat(device, LeftHeartbeat::kKeep));
       if (options_.scratch)
         return Error(ErrorCode::kInvalidArgument,
                      "--scratch is not for a cofs volume: its free blocks are found by itself");

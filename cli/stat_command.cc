@@ -32,6 +32,7 @@ std::string OptionsLine(const Json& options) {
       add(std::string(name) + "=" + value);
   add("cache=" + std::to_string(StatsNumber(options, "cache_bytes") >> 20) + "M");
   add("commit=" + std::to_string(StatsNumber(options, "commit_interval_s")));
+  if (options.contains("mmp")) add(StatsFlag(options, "mmp") ? "mmp" : "nommp");
   add("threads=" + std::to_string(StatsNumber(options, "threads")));
   return line;
 }
@@ -92,6 +93,15 @@ void ActivityFacts(const Json& stats, FactSheet& sheet) {
                                      FormatCount(StatsNumber(io, "removed")));
   sheet.Fact("checksum errors", FormatCount(StatsNumber(io, "checksum_errors")));
   sheet.Fact("I/O errors", FormatCount(StatsNumber(io, "io_errors")));
+  const Json& stalls = StatsPart(stats, "stalls");
+  if (const uint64_t now = StatsNumber(stalls, "now"); now > 0)
+    sheet.Fact("STALLED I/O", FormatCount(now) + ", the oldest a " +
+                                  StatsText(stalls, "oldest") + ", for " +
+                                  FormatDuration(StatsNumber(stalls, "oldest_ms") / 1000));
+  if (const uint64_t count = StatsNumber(stalls, "count"); count > 0)
+    sheet.Fact("I/O stalled so far", FormatCount(count) + ", the longest for " +
+                                         FormatDuration(
+                                             StatsNumber(stalls, "longest_ms") / 1000));
 }
 
 void FuseFacts(const Json& stats, FactSheet& sheet) {

@@ -59,6 +59,10 @@ BlockNode ReadBlockNode(const std::string& sysfs_root, BlockNumber number) {
   if (const std::string format = ReadLine(disk / "integrity/format"); !format.empty())
     node.protection = format;
   node.backing_file = ReadLine(disk / "loop/backing_file");
+  constexpr uint64_t kSysfsSectorBytes = 512;
+  node.backing_offset_bytes =
+      ReadNumber(disk / "loop/offset") +
+      (node.is_partition ? ReadNumber(folder / "start") * kSysfsSectorBytes : 0);
   for (const fs::path& holder : EntriesOf(folder / "holders"))
     node.holders.push_back(holder.filename());
   for (const fs::path& child : EntriesOf(folder)) {

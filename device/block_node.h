@@ -24,7 +24,8 @@ struct BlockNode {
   std::string zoned = "none";        // "host-managed", "host-aware"
   std::string protection = "none";   // "T10-DIF-TYPE1-CRC" ...
   std::vector<std::string> holders;  // kernel names of devices built on it: "dm-0"
-  std::string backing_file;          // of a loop device
+  std::string backing_file;          // of a loop device, or of the disk of a partition
+  uint64_t backing_offset_bytes = 0;  // where it begins in that file
   // Kernel names and numbers of its partitions.
   struct Partition {
     std::string name;

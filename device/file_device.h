@@ -68,6 +68,8 @@ class FileDevice : public BlockDevice {
 
  private:
   FileDevice() = default;
+  // The lock on the file below a loop device.
+  Status LockLoopBacking(LockKind kind, const Options& options);
   // Open() in its steps.
   Status OpenDescriptors(const std::string& path, OpenMode mode, const Options& options);
   Status ReadGeometry();
@@ -81,6 +83,8 @@ class FileDevice : public BlockDevice {
   Fd claim_fd_;  // holds O_EXCL; no ring knows it, so that closing it lets go at once
   Fd fd_;
   VolumeLock lock_;  // on fd_, and so released before it
+  Fd backing_fd_;
+  VolumeLock backing_lock_;
   std::string buffered_reason_;
   FileTarget target_;
 

@@ -10,10 +10,12 @@
 namespace cofs {
 namespace {
 
-int Try(int fd, short type) {
+int Try(int fd, short type, DeviceRange range) {
   struct flock lock = {};
   lock.l_type = type;
-  lock.l_whence = SEEK_SET;  // from 0, length 0: all of it
+  lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(range.offset.value());
+  lock.l_len = static_cast<off_t>(range.length_bytes);  // from 0, length 0: all of it
   int result;
   do {
     result = ::fcntl(fd, F_OFD_SETLK, &lock);
@@ -23,13 +25,14 @@ int Try(int fd, short type) {
 
 }  // namespace
 
-Result<VolumeLock> VolumeLock::Take(int fd, LockKind kind, std::chrono::milliseconds wait,
-                                    const std::string& path) {
+Result<VolumeLock> VolumeLock::TakeRange(int fd, LockKind kind, DeviceRange range,
+                                         std::chrono::milliseconds wait,
+                                         const std::string& path) {
   const short type = kind == LockKind::kExclusive ? F_WRLCK : F_RDLCK;
   const auto deadline = std::chrono::steady_clock::now() + wait;
   auto pause = std::chrono::milliseconds(2);
   while (true) {
-    const int error_number = Try(fd, type);
+    const int error_number = Try(fd, type, range);
     if (error_number == 0) return VolumeLock(fd);
     if (error_number != EAGAIN && error_number != EACCES)
       return ErrorOfErrno(error_number, "lock " + path);
@@ -57,7 +60,7 @@ VolumeLock& VolumeLock::operator=(VolumeLock&& other) noexcept {
 
 void VolumeLock::Release() {
   const int fd = std::exchange(fd_, -1);
-  if (fd >= 0) Try(fd, F_UNLCK);
+  if (fd >= 0) Try(fd, F_UNLCK, {});
 }
 
 }  // namespace cofs

@@ -8,15 +8,20 @@
 // a volume is mounted; and programs that lock images, such as virtual machines, use
 // this kind too. A claim of the kernel (O_EXCL, a fuseblk mount) does not disturb it.
 //
-// What it can't see: a loop device over an image next to the image itself, a second
-// device node with the same number in another directory, and the same network image on
-// another host when that file system keeps locks local.
+// A loop device takes the same lock on its part of the file below it, so that it and the
+// image meet, whichever is opened first.
+//
+// What it can't see: a second device node with the same number in another directory,
+// device-mapper over an image or a device, and the same network image on another host when
+// that file system keeps locks local. The heartbeat of a volume does
+// (extent_map/mount_protection.h).
 #pragma once
 
 #include <chrono>
 #include <string>
 
 #include "base/result.h"
+#include "base/types.h"
 
 namespace cofs {
 
@@ -27,7 +32,13 @@ class VolumeLock {
   // Locks the open file `fd`, which outlives the lock; kExclusive needs it to be open
   // for writing. Waits up to `wait` for others to let go, then kBusy.
   static Result<VolumeLock> Take(int fd, LockKind kind, std::chrono::milliseconds wait,
-                                 const std::string& path);
+                                 const std::string& path) {
+    return TakeRange(fd, kind, {}, wait, path);
+  }
+  // A part of the file; length 0: to its end, however long it gets.
+  static Result<VolumeLock> TakeRange(int fd, LockKind kind, DeviceRange range,
+                                      std::chrono::milliseconds wait,
+                                      const std::string& path);
   VolumeLock() = default;
   ~VolumeLock() { Release(); }
   VolumeLock(VolumeLock&& other) noexcept;

@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "device/device_use.h"
 #include "device/file_device.h"
+#include "extent_map/mount_protection.h"
+#include "extent_map/superblock.h"
 #include "fsck/progress_display.h"
 #include "fsck/volume_check.h"
 #include "fsck/volume_repair.h"
@@ -162,17 +164,43 @@ struct Checked {
   std::optional<Error> error;
 };
 
+// Makes sure that no other host has the volume; who repairs a block device shows others
+// that it is being repaired. nullptr: it does not.
+Result<std::unique_ptr<HeartbeatWriter>> TakeVolume(FileDevice& device, bool repairs,
+                                                    const CheckOptions& options) {
+  if (!repairs || !device.geometry().is_block_device) {
+    TRY(CheckHeartbeat(device, repairs ? LeftHeartbeat::kEnd : LeftHeartbeat::kKeep,
+                       options.is_cancelled));
+    return std::unique_ptr<HeartbeatWriter>();
+  }
+  HeartbeatWriter::Options heartbeat;
+  heartbeat.state = HeartbeatState::kRepaired;
+  heartbeat.is_cancelled = options.is_cancelled;
+  heartbeat.on_lost = [](const Error& error) {
+    LogError(error.ToString());
+    g_is_cancelled = 1;
+  };
+  if (const auto slots = SuperblockSlots::Load(device); slots.ok())
+    heartbeat.volume = (*slots)->current().uuid;
+  return HeartbeatWriter::Claim(device, std::move(heartbeat));
+}
+
 Result<Checked> CheckOnce(const Arguments& arguments, RepairMode mode,
                           const CheckOptions& options) {
   const bool repairs = mode != RepairMode::kNothing;
   TRY_ASSIGN(const auto device,
              OpenVolume(arguments.device,
                         repairs ? OpenMode::kReadWrite : OpenMode::kReadOnly));
+  SetLogLevel(LogLevel::kWarning);  // a wait for a heartbeat is said
+  auto taken = TakeVolume(*device, repairs, options);
+  SetLogLevel(LogLevel::kError);
+  TRY_ASSIGN(const auto heartbeat, std::move(taken));
   if (!repairs) {
     TRY_ASSIGN(Report report, CheckVolume(*device, options));
     return Checked{std::move(report), std::nullopt};
   }
   TRY_ASSIGN(RepairOutcome outcome, RepairVolume(*device, mode, options));
+  if (heartbeat != nullptr) TRY(heartbeat->End());
   return Checked{std::move(outcome.report), std::move(outcome.error)};
 }
 

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "extent_map/allocator.h"
+#include "extent_map/heartbeat.h"
 #include "extent_map/records.h"
 #include "extent_map/store/envelope.h"
 #include "extent_map/store/journal_state.h"
@@ -55,6 +56,26 @@ std::vector<std::string> SeedSuperblocks() {
   return {EncodeSuperblock(superblock), EncodeSuperblock(clean)};
 }
 
+void RunHeartbeat(std::span<const char> input) {
+  std::string block = AsBlock(input);
+  std::memset(block.data() + 12, 0, 4);
+  PutChecksum(block, 12, kBlockBytes);
+  const auto heartbeat = DecodeHeartbeat(block);
+  if (heartbeat.ok())
+    CHECK(EncodeHeartbeat(*heartbeat) == block, "not what EncodeHeartbeat writes");
+}
+
+std::vector<std::string> SeedHeartbeats() {
+  Heartbeat heartbeat;
+  heartbeat.state = HeartbeatState::kMounted;
+  heartbeat.sequence = 7;
+  heartbeat.interval_ms = 2000;
+  heartbeat.pid = 12;
+  heartbeat.host = "a host";
+  heartbeat.device = "/dev/sda1";
+  return {EncodeHeartbeat(heartbeat).substr(0, 512)};
+}
+
 template <typename Decode, typename Encode>
 void RoundTrip(std::string_view value, Decode decode, Encode encode) {
   const auto record = decode(value);
@@ -82,6 +103,9 @@ void RunRecords(std::span<const char> input) {
       return RoundTrip(value, DecodeInodeCounter, EncodeInodeCounter);
     case 6:
       ParseKey(value).IgnoreError("fuzzing");
+      return;
+    default:
+      return RoundTrip(value, DecodeScrub, EncodeScrub);
   }
 }
 
@@ -103,9 +127,6 @@ std::vector<std::string> SeedRecords() {
   ChecksumChunk chunk;
   chunk.present = 0x8001;
   chunk.crc32c[0] = 1;
-      return;
-    default:
-      return RoundTrip(value, DecodeScrub, EncodeScrub);
   chunk.crc32c[15] = 2;
   Extent extent;
   extent.file_offset = FileOffset{8192};
@@ -122,6 +143,10 @@ std::vector<std::string> SeedRecords() {
         OrphanKey(InodeId{3}), ChecksumKey(DeviceOffset{1 << 20}),
         SharedKey(DeviceOffset{1 << 21})})
     seeds.push_back('\6' + key);
+  ScrubRecord scrub;
+  scrub.inode = InodeId{42};
+  scrub.file_offset = FileOffset{8192};
+  seeds.push_back('\7' + EncodeScrub(scrub));
   return seeds;
 }
 
@@ -143,10 +168,6 @@ std::vector<std::string> SeedJournals() {
   std::string changes;
   store::EncodePoolRange(changes, {DeviceOffset{2 << 20}, 1 << 20});
   store::EncodeFileIdLimit(changes, 100);
-  ScrubRecord scrub;
-  scrub.inode = InodeId{42};
-  scrub.file_offset = FileOffset{8192};
-  seeds.push_back('\7' + EncodeScrub(scrub));
   store::EncodeCreate(changes, 5, store::FileKind::kGroups, "000005.log");
   store::EncodeExtend(changes, 5, {DeviceOffset{2 << 20}, 65536});
   store::EncodeCreate(changes, 6, store::FileKind::kWhole, "CURRENT.tmp");
@@ -228,6 +249,7 @@ std::vector<std::string> SeedMountOptions() {
 
 const FuzzTarget kFuzzTargets[] = {
     {"superblock", RunSuperblock, SeedSuperblocks},
+    {"heartbeat", RunHeartbeat, SeedHeartbeats},
     {"records", RunRecords, SeedRecords},
     {"journal", RunJournal, SeedJournals},
     {"envelope", RunEnvelope, SeedEnvelopes},

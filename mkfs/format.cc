@@ -17,6 +17,7 @@
 #include "device/file_device.h"
 #include "device/signature.h"
 #include "device/volume_lock.h"
+#include "extent_map/mount_protection.h"
 #include "extent_map/records.h"
 #include "extent_map/store/store.h"
 #include "extent_map/superblock.h"
@@ -220,6 +221,9 @@ Result<FormatSummary> CarryOut(const std::string& path, const FormatOptions& opt
   open_options.exclusive_kernel_open = true;
   TRY_ASSIGN(const auto device,
              FileDevice::Open(path, OpenMode::kReadWrite, open_options));
+  // Not even with force: a volume that another host writes to is no volume that was.
+  if (const Status looked = CheckHeartbeat(*device, LeftHeartbeat::kKeep); looked.Is(ErrorCode::kBusy))
+    return looked.error();
   // Without force there are none.
   if (options.force) TRY(WipeSignatures(path));
   return FormatDevice(*device, options);

@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=${1:-60}
-targets=(superblock records journal envelope allocator_image mount_options)
+targets=(superblock heartbeat records journal envelope allocator_image mount_options)
 [ $# -lt 2 ] || targets=("${@:2}")
 
 cmake --preset fuzz >/dev/null

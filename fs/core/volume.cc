@@ -13,6 +13,7 @@ VolumeUsage Volume::usage() const {
   usage.inodes_used = parts_->census.inode_count();
   usage.inodes_cached = core_.inodes->inode_count();
   usage.inodes_looked_up = core_.inodes->lookup_count();
+  usage.stalls = parts_->device->totals();
   usage.read_only = core_.committer->read_only();
   {
     MutexLock lock(parts_->failure_mutex);
@@ -257,7 +258,6 @@ Result<uint64_t> Volume::Trim(DeviceOffset begin, DeviceOffset end,
   return core_.space->Trim(begin, end, minimum_bytes);
 }
 
-Status Volume::DrainRemoved() {
 Status Volume::StartScrub(const ScrubRequest& request) {
   return parts_->scrubber->Start(request);
 }
@@ -266,6 +266,7 @@ void Volume::StopScrub() { parts_->scrubber->Stop(); }
 
 ScrubReport Volume::scrub() const { return parts_->scrubber->report(); }
 
+Status Volume::DrainRemoved() {
   TRY(parts_->reaper->Drain());
   return core_.committer->Commit();
 }

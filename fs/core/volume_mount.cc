@@ -43,13 +43,18 @@ Result<std::unique_ptr<Volume>> Volume::Mount(std::unique_ptr<BlockDevice> devic
   Status status = parts.OpenStore(std::move(device));
   if (status.ok()) status = parts.RecoverFreeSpace();
   if (status.ok()) status = parts.StartServices();
-  if (!status.ok()) return status.error().Within(path);
+  if (!status.ok()) {
+    parts.TearDown();
+    parts.LeaveVolume().IgnoreError("the first error is reported");
+    return status.error().Within(path);
+  }
   volume->superblock_ = parts.slots->current();
   return volume;
 }
 
 Status Volume::Parts::OpenStore(std::unique_ptr<BlockDevice> volume_device) {
-  device = std::move(volume_device);
+  device = std::make_unique<WatchedDevice>(
+      std::move(volume_device), std::chrono::milliseconds(core.options.stall_report_ms));
   core.device = device.get();
   const bool read_only = core.options.read_only;
   if (!read_only && device->geometry().is_read_only)
@@ -57,6 +62,7 @@ Status Volume::Parts::OpenStore(std::unique_ptr<BlockDevice> volume_device) {
   TRY_ASSIGN(slots, SuperblockSlots::Load(*device));
   core.slots = slots.get();
   TRY(CheckFeatures(slots->current(), read_only));
+  TRY(TakeVolume());
   StoreOptions options;
   options.read_only = read_only;
   options.cache_bytes = core.options.cache_bytes / kCacheParts * kStoreCacheParts;
@@ -64,6 +70,33 @@ Status Volume::Parts::OpenStore(std::unique_ptr<BlockDevice> volume_device) {
   TRY_ASSIGN(store, Store::Open(*device, *slots, std::move(options)));
   core.store = store.get();
   return OkStatus();
+}
+
+Status Volume::Parts::TakeVolume() {
+  if (core.options.read_only || !core.options.mmp) {
+    Status looked = CheckHeartbeat(*device, core.options.read_only ? LeftHeartbeat::kKeep
+                                                                   : LeftHeartbeat::kEnd);
+    if (!looked.Is(ErrorCode::kIo)) return looked;
+    LogWarning("whether another host has the volume is not known: " +
+               looked.error().ToString());
+    return OkStatus();
+  }
+  HeartbeatWriter::Options options;
+  options.volume = slots->current().uuid;
+  options.interval = std::chrono::milliseconds(core.options.mmp_interval_ms);
+  options.on_lost = [this](const Error& error) {
+    device->Fence(error);
+    OnStoreFailure(error);
+  };
+  auto claimed = HeartbeatWriter::Claim(*device, std::move(options));
+  if (claimed.Is(ErrorCode::kIo))
+    return claimed.error().Within("the heartbeat (-o nommp mounts without one)");
+  TRY_ASSIGN(heartbeat, std::move(claimed));
+  return OkStatus();
+}
+
+Status Volume::Parts::LeaveVolume() {
+  return heartbeat != nullptr ? heartbeat->End() : OkStatus();
 }
 
 Status Volume::Parts::RecoverFreeSpace() {
@@ -134,6 +167,8 @@ Status Volume::Parts::StartServices() {
     SharedLock lock(root->mutex);
     TRY(CheckLiveDirectory(root->record, kRootInode));
   }
+  scrubber = std::make_unique<Scrubber>(core);
+  scrubber->Load();
   if (read_only) return OkStatus();
 
   // Nothing here needs free space of the volume: a full one can be mounted.
@@ -167,8 +202,6 @@ Status Volume::Parts::ClearCleanFlag() {
     superblock.allocator_image = {};
     superblock.allocator_image_crc32c = 0;
   });
-  scrubber = std::make_unique<Scrubber>(core);
-  scrubber->Load();
   // Which of the two superblocks the device holds is not known then.
   if (!updated.ok()) committer->Fail(updated.error());
   return updated;
@@ -181,6 +214,7 @@ void Volume::Parts::OnStoreFailure(const Error& error) {
 }
 
 void Volume::Parts::TearDown() {
+  if (scrubber != nullptr) scrubber->Abandon();
   census.Stop();
   if (reaper != nullptr) reaper->Stop();
   if (committer != nullptr) committer->StopBackground();
@@ -214,7 +248,7 @@ Status Volume::Parts::WriteAllocatorImage() {
 
 Status Volume::Unmount() {
   Parts& parts = *parts_;
-  if (scrubber != nullptr) scrubber->Abandon();
+  parts.scrubber->Suspend();
   parts.census.Stop();
   parts.reaper->Stop();
   parts.committer->StopBackground();
@@ -223,8 +257,8 @@ Status Volume::Unmount() {
   if (status.ok()) status = parts.store->Close();
   if (status.ok() && !core_.options.read_only) status = parts.WriteAllocatorImage();
   parts.TearDown();
-  return status;
+  const Status left = parts.LeaveVolume();
+  return status.ok() ? left : status;
 }
 
 }  // namespace cofs
-  parts.scrubber->Suspend();

@@ -58,6 +58,12 @@ struct VolumeOptions {
   Live<CopyVerify> verify_copy = CopyVerify::kSample;
   uint64_t cache_bytes = 64ull << 20;  // store's block cache and inodes together
   uint32_t commit_interval_ms = 5000;
+  // I/O that has not come back for so long is reported (device/watched_device.h); 0: never.
+  uint32_t stall_report_ms = 30'000;
+  // Multi-mount protection: writes a heartbeat, so often (extent_map/mount_protection.h).
+  // The heartbeat of others is looked at in any case.
+  bool mmp = false;
+  uint32_t mmp_interval_ms = 2000;
 };
 
 }  // namespace cofs

@@ -7,6 +7,8 @@
 #include <string>
 
 #include "base/mutex.h"
+#include "device/watched_device.h"
+#include "extent_map/mount_protection.h"
 #include "fs/core/attributes.h"
 #include "fs/core/census.h"
 #include "fs/core/copy_range.h"
@@ -15,19 +17,26 @@
 #include "fs/core/inode_table.h"
 #include "fs/core/names.h"
 #include "fs/core/reaper.h"
+#include "fs/core/scrubber.h"
 #include "fs/core/shared_blocks.h"
 #include "fs/core/volume.h"
-#include "fs/core/scrubber.h"
 #include "fs/core/xattrs.h"
 
 namespace cofs {
 
 struct Volume::Parts {
   explicit Parts(Core& volume_core) : core(volume_core) {}
-  ~Parts() { TearDown(); }
+  ~Parts() {
+    TearDown();
+    heartbeat.reset();  // it may call on what goes next
+  }
 
   // The steps of a mount, in this order.
   Status OpenStore(std::unique_ptr<BlockDevice> volume_device);
+  // Makes sure that no other host has the volume; with mmp, that this one shows.
+  Status TakeVolume();
+  // The end of a heartbeat, after the last write.
+  Status LeaveVolume();
   Status RecoverFreeSpace();
   Status StartServices();
   // Ends all threads, commits nothing. What a mount has built so far.
@@ -43,8 +52,9 @@ struct Volume::Parts {
   void OnStoreFailure(const Error& error) EXCLUDES(failure_mutex);
 
   Core& core;
-  std::unique_ptr<BlockDevice> device;
+  std::unique_ptr<WatchedDevice> device;
   std::unique_ptr<SuperblockSlots> slots;
+  std::unique_ptr<HeartbeatWriter> heartbeat;
   // Uses `space` from a thread of its own: it goes before `space`.
   std::unique_ptr<Store> store;
   std::unique_ptr<Space> space;
@@ -61,6 +71,7 @@ struct Volume::Parts {
   Census census;
   std::unique_ptr<Reaper> reaper;
   std::unique_ptr<Names> names;
+  std::unique_ptr<Scrubber> scrubber;
 
   Mutex clean_mutex;
 
@@ -71,5 +82,4 @@ struct Volume::Parts {
   std::atomic<Committer*> failure_target{nullptr};
 };
 
-  std::unique_ptr<Scrubber> scrubber;
 }  // namespace cofs

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "copy_engine/copy_engine.h"
+#include "device/watched_device.h"
 #include "extent_map/records.h"
 #include "extent_map/store/store.h"
 #include "fs/core/space.h"
@@ -63,6 +64,7 @@ struct VolumeUsage {
   uint64_t inodes_used = 0;
   size_t inodes_cached = 0;
   uint64_t inodes_looked_up = 0;
+  StallTotals stalls;
   bool read_only = false;
   std::string read_only_reason;  // empty when mounted so
   CopyTotals copies;

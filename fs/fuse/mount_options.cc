@@ -30,6 +30,10 @@ Options of cofs:
   commit=SECONDS        longest time until a change is durable (default: 5)
   discard               discard freed blocks
   sync                  every operation is durable when it returns
+  mmp, nommp            show other hosts that the volume is mounted, by a heartbeat in
+                        it (default: mmp on block devices, nommp on images)
+  stall_report=SECONDS  report I/O that has not come back for so long; 0: never
+                        (default: 30)
   nowriteback_cache     write(2) reaches the volume at once; it reports a full volume
   threads=N             requests served at once (default: by processors)
   log=FILE              log to FILE instead of syslog
@@ -156,6 +160,18 @@ Status Commit(MountOptions& options, std::string_view value) {
   return OkStatus();
 }
 
+Status StallReport(MountOptions& options, std::string_view value) {
+  TRY_ASSIGN(const uint64_t seconds, ParseNumber(value, 0, 3600));
+  options.volume.stall_report_ms = static_cast<uint32_t>(seconds * 1000);
+  return OkStatus();
+}
+
+template <bool kOn>
+Status MultiMountProtection(MountOptions& options, std::string_view) {
+  options.mmp = kOn;
+  return OkStatus();
+}
+
 Status Threads(MountOptions& options, std::string_view value) {
   // Two at least: an INTERRUPT must be read while a copy is running.
   TRY_ASSIGN(const uint64_t count, ParseNumber(value, 2, 512));
@@ -202,6 +218,9 @@ constexpr OptionRow kOptions[] = {
     {"verify_copy", Value::kRequired, VerifyCopy},
     {"cache", Value::kRequired, Cache},
     {"commit", Value::kRequired, Commit},
+    {"stall_report", Value::kRequired, StallReport},
+    {"mmp", Value::kNone, MultiMountProtection<true>},
+    {"nommp", Value::kNone, MultiMountProtection<false>},
     {"threads", Value::kRequired, Threads},
     {"log", Value::kRequired, LogFile},
     {"max_read", Value::kRequired, MaxRead},

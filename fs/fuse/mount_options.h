@@ -5,6 +5,7 @@
 // as mount(8) calls its helpers. Pure functions: nothing is opened here.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,8 @@ struct MountOptions {
 
   VolumeOptions volume;
   bool writeback_cache = true;
+  // Multi-mount protection; not said: of block devices.
+  std::optional<bool> mmp;
   unsigned thread_count = 0;  // 0: by the number of processors
   std::string log_file;       // empty: syslog
 

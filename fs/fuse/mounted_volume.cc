@@ -47,7 +47,11 @@ Status MountedVolume::OpenVolume() {
             : "buffered: " + file_device->buffered_reason();
   std::unique_ptr<BlockDevice> device = std::move(file_device);
   if (wrap_device_) device = wrap_device_(std::move(device));
-  TRY_ASSIGN(volume_, Volume::Mount(std::move(device), options_.volume));
+  VolumeOptions volume_options = options_.volume;
+  // Images are kept from being mounted twice by the lock on the file, on this host and,
+  // where the file system below passes locks on, on others.
+  volume_options.mmp = options_.mmp.value_or(place_.is_block_device);
+  TRY_ASSIGN(volume_, Volume::Mount(std::move(device), volume_options));
   return OkStatus();
 }
 

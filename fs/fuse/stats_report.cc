@@ -48,6 +48,8 @@ Json OptionsJson(const StatsSource& source) {
   out["verify_copy"] = cofs::NameOf(volume.verify_copy.get());
   out["cache_bytes"] = volume.cache_bytes;
   out["commit_interval_s"] = volume.commit_interval_ms / 1000;
+  out["mmp"] = volume.mmp;
+  out["stall_report_s"] = volume.stall_report_ms / 1000;
   out["writeback_cache"] = source.options->writeback_cache;
   out["threads"] = source.session->thread_count();
   return out;
@@ -72,6 +74,16 @@ Json StoreJson(const StoreUsage& store) {
   out["journal_bytes"] = store.journal_bytes;
   out["table_files"] = store.table_file_count;
   out["commits"] = store.commit_count;
+  return out;
+}
+
+Json StallsJson(const StallTotals& stalls) {
+  Json out;
+  out["now"] = stalls.stalled_now;
+  out["oldest"] = stalls.oldest;
+  out["oldest_ms"] = stalls.oldest_ms;
+  out["count"] = stalls.stalled_count;
+  out["longest_ms"] = stalls.longest_ms;
   return out;
 }
 
@@ -171,6 +183,7 @@ std::string StatsText(const StatsSource& source) {
   out["inodes"] = std::move(inodes);
   out["store"] = StoreJson(usage.store);
   out["io"] = IoJson(source.volume->counters());
+  out["stalls"] = StallsJson(usage.stalls);
   out["copy"] = CopiesJson(source.volume->counters(), usage);
   out["fuse"] = FuseJson(*source.session);
   // A name or label that is not UTF-8 must not cost the whole report.

@@ -7,6 +7,7 @@
 #include "device/file_device.h"
 #include "device/memory_device.h"
 #include "device/recording_device.h"
+#include "device/watched_device.h"
 #include "tests/device/block_device_contract.h"
 #include "tests/device/device_fixture.h"
 
@@ -62,7 +63,14 @@ INSTANTIATE_TEST_SUITE_P(
         DeviceCase{"ImageThroughPageCache", [] { return MakeImageDevice(false); }},
         DeviceCase{"ImageOnTmpfs", MakeTmpfsImage},
         DeviceCase{"Fault", Wrap<FaultDevice>},
-        DeviceCase{"Recording", Wrap<RecordingDevice>}),
+        DeviceCase{"Recording", Wrap<RecordingDevice>},
+        DeviceCase{"Watched",
+                   [] {
+                     DeviceUnderTest watched = Wrap<FaultDevice>();
+                     watched.device = std::make_unique<WatchedDevice>(
+                         std::move(watched.device), std::chrono::seconds(30));
+                     return watched;
+                   }}),
     DeviceCaseName);
 
 }  // namespace

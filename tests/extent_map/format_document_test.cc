@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "extent_map/heartbeat.h"
 #include "extent_map/records.h"
 #include "extent_map/superblock.h"
 #include "tests/extent_map/hex.h"
@@ -68,6 +69,21 @@ TEST(FormatDocument, ShowsTheBytesOfItsExamples) {
   scrub.damage_count = 3;
   scrub.started_s = 0x65000000;
   scrub.saved_s = 0x65000010;
+  Heartbeat heartbeat;
+  heartbeat.state = HeartbeatState::kMounted;
+  heartbeat.sequence = 0x0102;
+  for (size_t i = 0; i < 16; ++i) {
+    heartbeat.volume.bytes[i] = static_cast<uint8_t>(i);
+    heartbeat.holder.bytes[i] = static_cast<uint8_t>(0x10 + i);
+    heartbeat.boot.bytes[i] = static_cast<uint8_t>(0x20 + i);
+  }
+  heartbeat.written_s = 0x65000000;
+  heartbeat.interval_ms = 2000;
+  heartbeat.pid_namespace = 0xeffffffc;
+  heartbeat.pid_start = 0x1234;
+  heartbeat.pid = 77;
+  heartbeat.host = "alpha";
+  heartbeat.device = "/dev/sda1";
   const std::string parts[] = {
       EncodeSuperblock(superblock).substr(0, 192),
       DentryKey(kRootInode, CookieBase(key, "hello.txt")) +
@@ -79,6 +95,7 @@ TEST(FormatDocument, ShowsTheBytesOfItsExamples) {
       SharedKey(place) + EncodeShared({8192, 2}),
       XattrKey(inode, "user.a"),
       ScrubKey() + EncodeScrub(scrub),
+      EncodeHeartbeat(heartbeat).substr(0, 184),
       InodeCounterKey() + EncodeInodeCounter(InodeId{0x1234}),
   };
   for (const std::string& bytes : parts)

@@ -70,6 +70,17 @@ TEST(MountOptionsTest, ValidOptions) {
       {"commit=30", [](const MountOptions& o) {
          return o.volume.commit_interval_ms == 30000;
        }},
+      {"", [](const MountOptions& o) {
+         return !o.mmp.has_value() && o.volume.stall_report_ms == 30000;
+       }},
+      {"mmp", [](const MountOptions& o) { return o.mmp == true; }},
+      {"mmp,nommp", [](const MountOptions& o) { return o.mmp == false; }},
+      {"stall_report=5", [](const MountOptions& o) {
+         return o.volume.stall_report_ms == 5000;
+       }},
+      {"stall_report=0", [](const MountOptions& o) {
+         return o.volume.stall_report_ms == 0;
+       }},
       {"threads=16", [](const MountOptions& o) { return o.thread_count == 16; }},
       {"log=/var/log/cofs", [](const MountOptions& o) {
          return o.log_file == "/var/log/cofs";
@@ -124,6 +135,9 @@ TEST(MountOptionsTest, RefusedOptions) {
       {"commit=0", "'0' is not a number from 1 to 300"},
       {"commit=301", "'301' is not a number"},
       {"commit=5s", "'5s' is not a number"},
+      {"stall_report=3601", "'3601' is not a number from 0 to 3600"},
+      {"stall_report", "option 'stall_report' needs a value"},
+      {"mmp=1", "option 'mmp=1' is not known"},
       {"threads=1", "'1' is not a number from 2 to 512"},
       {"threads=", "'' is not a number"},
       {"threads= 4", "is not a number"},
