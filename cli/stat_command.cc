@@ -84,7 +84,24 @@ void SpaceFacts(const Json& stats, FactSheet& sheet) {
   sheet.Fact("commits", FormatCount(StatsNumber(store, "commits")));
 }
 
-void ActivityFacts(const Json& stats, FactSheet& sheet) {
+// "finished 3 d ago, 2 damaged places"; nothing when there never was one.
+std::string LastScrub(const Json& scrub, int64_t now_s) {
+  const std::string state = StatsText(scrub, "state");
+  if (state.empty() || state == "none") return "";
+  std::string line = state;
+  const uint64_t ended = StatsNumber(scrub, "ended_s");
+  const auto now = static_cast<uint64_t>(now_s);
+  if (state == "running")
+    line += ", " + FormatShare(StatsNumber(scrub, "done_bytes"),
+                               StatsNumber(scrub, "total_bytes"));
+  else if (now >= ended)
+    line += " " + FormatDuration(now - ended) + " ago";
+  const uint64_t damage_count = StatsNumber(scrub, "damage_count");
+  return line + (damage_count == 0 ? ", no damage"
+                                   : ", " + FormatCount(damage_count) + " DAMAGED PLACES");
+}
+
+void ActivityFacts(const Json& stats, int64_t now_s, FactSheet& sheet) {
   const Json& io = StatsPart(stats, "io");
   sheet.Section("Since the mount");
   sheet.Fact("reads", CountAndBytes(io, "reads", "read_bytes"));
@@ -93,6 +110,7 @@ void ActivityFacts(const Json& stats, FactSheet& sheet) {
                                      FormatCount(StatsNumber(io, "removed")));
   sheet.Fact("checksum errors", FormatCount(StatsNumber(io, "checksum_errors")));
   sheet.Fact("I/O errors", FormatCount(StatsNumber(io, "io_errors")));
+  sheet.Fact("last scrub", LastScrub(StatsPart(stats, "scrub"), now_s));
   const Json& stalls = StatsPart(stats, "stalls");
   if (const uint64_t now = StatsNumber(stalls, "now"); now > 0)
     sheet.Fact("STALLED I/O", FormatCount(now) + ", the oldest a " +
@@ -138,7 +156,7 @@ Result<std::string> RenderStats(std::string_view json_text, int64_t now_s) {
   FactSheet sheet;
   VolumeFacts(stats, now_s, sheet);
   SpaceFacts(stats, sheet);
-  ActivityFacts(stats, sheet);
+  ActivityFacts(stats, now_s, sheet);
   CopyFacts(stats, sheet);
   FuseFacts(stats, sheet);
   return sheet.Render();

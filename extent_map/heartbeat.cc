@@ -10,7 +10,7 @@
 namespace cofs {
 namespace {
 
-constexpr char kMagic[8] = {'c', 'o', 'f', 's', 'b', 'e', 'a', 't'};
+constexpr char kHeartbeatMagic[8] = {'c', 'o', 'f', 's', 'b', 'e', 'a', 't'};
 
 // Little-endian.
 //
@@ -97,7 +97,7 @@ std::string EncodeHeartbeat(const Heartbeat& heartbeat) {
   CHECK(heartbeat.interval_ms >= 1 && heartbeat.interval_ms <= kHeartbeatIntervalMsMax,
         heartbeat.interval_ms);
   HeartbeatLayout out{};
-  std::memcpy(out.magic, kMagic, sizeof(kMagic));
+  std::memcpy(out.magic, kHeartbeatMagic, sizeof(kHeartbeatMagic));
   out.state = static_cast<uint32_t>(heartbeat.state);
   out.sequence = heartbeat.sequence;
   PutUuid(out.volume, heartbeat.volume);
@@ -119,7 +119,7 @@ Result<Heartbeat> DecodeHeartbeat(std::string_view block) {
     return Error(ErrorCode::kInvalidArgument, "heartbeat: not one block");
   HeartbeatLayout in;
   std::memcpy(&in, block.data(), sizeof(in));
-  if (std::memcmp(in.magic, kMagic, sizeof(kMagic)) != 0)
+  if (std::memcmp(in.magic, kHeartbeatMagic, sizeof(kHeartbeatMagic)) != 0)
     return Error(ErrorCode::kNotFound, "heartbeat");
   if (in.crc32c != HeartbeatCrc(in)) return BadHeartbeat("checksum does not match");
   if (in.state > static_cast<uint32_t>(HeartbeatState::kRepaired))

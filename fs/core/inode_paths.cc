@@ -11,7 +11,7 @@ namespace cofs {
 namespace {
 
 // A damaged tree may have a cycle.
-constexpr int kDepthMax = 4096;
+constexpr int kPathDepthMax = 4096;
 constexpr uint64_t kRecordsPerQuestion = 1024;
 
 // Paths of directories, upwards from each by its record's parent.
@@ -29,7 +29,7 @@ class DirectoryPaths {
         path = known->second;
         break;
       }
-      if (depth == kDepthMax) return std::optional<std::string>();
+      if (depth == kPathDepthMax) return std::optional<std::string>();
       TRY_ASSIGN(const auto value, store_.Get(InodeKey(at)));
       if (!value) return std::optional<std::string>();
       TRY_ASSIGN(const InodeRecord record, DecodeInode(*value));

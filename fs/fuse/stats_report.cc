@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "copy_engine/copy_ways_json.h"
+#include "fs/fuse/scrub_report.h"
 
 namespace cofs {
 namespace {
@@ -84,6 +85,16 @@ Json StallsJson(const StallTotals& stalls) {
   out["oldest_ms"] = stalls.oldest_ms;
   out["count"] = stalls.stalled_count;
   out["longest_ms"] = stalls.longest_ms;
+  return out;
+}
+
+Json ScrubJson(const ScrubReport& scrub) {
+  Json out;
+  out["state"] = cofs::NameOf(scrub.state);
+  out["done_bytes"] = scrub.done_bytes;
+  out["total_bytes"] = scrub.total_bytes;
+  out["damage_count"] = scrub.damage_count;
+  out["ended_s"] = scrub.ended_s;
   return out;
 }
 
@@ -183,6 +194,7 @@ std::string StatsText(const StatsSource& source) {
   out["inodes"] = std::move(inodes);
   out["store"] = StoreJson(usage.store);
   out["io"] = IoJson(source.volume->counters());
+  out["scrub"] = ScrubJson(source.volume->scrub());
   out["stalls"] = StallsJson(usage.stalls);
   out["copy"] = CopiesJson(source.volume->counters(), usage);
   out["fuse"] = FuseJson(*source.session);

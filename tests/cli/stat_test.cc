@@ -7,6 +7,7 @@
 namespace cofs {
 namespace {
 
+using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -78,6 +79,21 @@ TEST(StatTest, SaysWhyItIsReadOnly) {
       RenderStats(R"({"read_only":true,"read_only_reason":"commit failed"})", 0);
   ASSERT_TRUE(text.ok());
   EXPECT_THAT(*text, HasSubstr("READ-ONLY after an error: commit failed"));
+}
+
+TEST(StatTest, SaysWhatNeedsAnEye) {
+  const auto render = [](const char* json) { return *RenderStats(json, 100'000); };
+  const std::string text = render(
+      R"({"scrub":{"state":"finished","ended_s":40000,"damage_count":2},
+          "stalls":{"now":1,"oldest":"write of 4096 bytes at 8192","oldest_ms":45000,
+                    "count":3,"longest_ms":61000}})");
+  EXPECT_THAT(text, HasSubstr("finished 16 h 40 min ago, 2 DAMAGED PLACES"));
+  EXPECT_THAT(text, HasSubstr("1, the oldest a write of 4096 bytes at 8192, for 45 s"));
+  EXPECT_THAT(text, HasSubstr("3, the longest for 1 min 1 s"));
+  EXPECT_THAT(render(R"({"scrub":{"state":"running","done_bytes":1,"total_bytes":4}})"),
+              HasSubstr("running, 25 %, no damage"));
+  EXPECT_THAT(render(R"({"scrub":{"state":"none"},"stalls":{"now":0,"count":0}})"),
+              Not(AnyOf(HasSubstr("scrub"), HasSubstr("tall"))));
 }
 
 TEST(StatTest, SurvivesAnyText) {

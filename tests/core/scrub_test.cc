@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "extent_map/records.h"
 #include "fs/core/inode_paths.h"
+#include "fs/core/scrub_pace.h"
 #include "tests/core/test_volume.h"
 
 namespace cofs {
@@ -369,6 +370,43 @@ TEST_F(Scrub, AReadOnlyVolumeIsVerifiedAndNotWritten) {
   const ScrubReport report = ScrubAll(*volume_);
   EXPECT_EQ(report.damage_count, 1u);
   EXPECT_EQ(volume_.faults().io_count(FaultKind::kWrite), writes);
+}
+
+// ---- pace ----
+
+TEST(ScrubPaceTest, ItGivesWayToOthers) {
+  using Clock = std::chrono::steady_clock;
+  CoreCounters counters;
+  ScrubPace pace(counters, /*bytes_per_second=*/0);
+  const auto work = std::chrono::milliseconds(20);
+  const auto rest_of_piece = [&] {
+    std::this_thread::sleep_for(work);
+    const auto begin = Clock::now();
+    EXPECT_TRUE(pace.Spend(1 << 20));
+    return Clock::now() - begin;
+  };
+  rest_of_piece();
+  EXPECT_FALSE(pace.others_are_active());
+  for (auto* counter : {&counters.read_count, &counters.write_count, &counters.copy_count}) {
+    ++*counter;
+    EXPECT_GE(rest_of_piece(), 3 * work);
+    EXPECT_TRUE(pace.others_are_active());
+  }
+  rest_of_piece();
+  EXPECT_FALSE(pace.others_are_active());
+  pace.Stop();
+  EXPECT_FALSE(pace.Spend(0));
+}
+
+TEST(ScrubPaceTest, ARestIsInterruptedByAStop) {
+  CoreCounters counters;
+  ScrubPace pace(counters, /*bytes_per_second=*/1);
+  std::thread stopper([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    pace.Stop();
+  });
+  EXPECT_FALSE(pace.Spend(1 << 30)) << "would be years";
+  stopper.join();
 }
 
 // ---- paths ----

@@ -331,11 +331,22 @@ TEST_F(MountProtection, FailedBeatsAreNoLoss) {
   ASSERT_TRUE(writer.ok());
   faults.Add({.matches = [](const FaultPoint& p) { return p.kind == FaultKind::kWrite; },
               .torn_sector_count = 0});
-  const uint64_t failed = faults.failed_count();
   const auto deadline = Clock::now() + std::chrono::seconds(20);
-  while (faults.failed_count() < failed + 3 && Clock::now() < deadline)
-    std::this_thread::sleep_for(milliseconds(5));
+  const auto await_failures = [&](uint64_t count) {
+    const uint64_t before = faults.failed_count();
+    while (faults.failed_count() < before + count && Clock::now() < deadline)
+      std::this_thread::sleep_for(milliseconds(5));
+  };
+  await_failures(2);
+  std::string half(kBlockBytes, '\0');  // what a failed write may leave
+  memory_.Peek(kHeartbeatOffset.value(), half);
+  half[20] ^= 1;
+  memory_.Poke(kHeartbeatOffset.value(), half);
+  await_failures(2);
   faults.ClearFaults();
+  while (!Read().ok() && Clock::now() < deadline)
+    std::this_thread::sleep_for(milliseconds(5));
+  ASSERT_TRUE(Read().ok());
   const uint64_t sequence = Read()->sequence;
   while (Read()->sequence < sequence + 2 && Clock::now() < deadline)
     std::this_thread::sleep_for(milliseconds(5));
