@@ -43,10 +43,13 @@ Status CheckChange(const InodeRecord& record, const AttributeChange& change) {
     return Error(ErrorCode::kInvalidArgument, "mode");
   if (change.flags && (*change.flags & ~kSettableFlags) != 0)
     return Error(ErrorCode::kNotSupported, "inode flags");
-  const bool guarded =
-      change.mode || change.uid || change.gid || change.size_bytes || change.mtime;
-  if (guarded && (record.flags & (kInodeImmutable | kInodeAppendOnly)) != 0)
-    return Error(ErrorCode::kNotPermitted, "immutable or append-only");
+  const bool changes = change.mode || change.uid || change.gid || change.size_bytes;
+  const bool sets_times = change.atime || change.mtime;
+  if ((changes || sets_times) && (record.flags & kInodeImmutable) != 0)
+    return Error(ErrorCode::kNotPermitted, "immutable");
+  if ((changes || (sets_times && !change.touches)) &&
+      (record.flags & kInodeAppendOnly) != 0)
+    return Error(ErrorCode::kNotPermitted, "append-only");
   return OkStatus();
 }
 

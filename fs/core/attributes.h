@@ -19,7 +19,7 @@ class Attributes {
 
   Result<InodeStat> Get(InodeId id);
   // kIsDirectory and kInvalidArgument for the size of what has none, kNotPermitted for
-  // immutable and append-only inodes (their flags and atime may change).
+  // immutable and append-only inodes (their flags may change).
   Result<InodeStat> Set(InodeId id, const AttributeChange& change);
   Result<std::string> ReadLink(InodeId id);
 

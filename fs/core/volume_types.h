@@ -36,6 +36,9 @@ struct AttributeChange {
   std::optional<uint32_t> uid{}, gid{};
   std::optional<uint64_t> size_bytes{};
   std::optional<Timestamp> atime{}, mtime{}, ctime{};
+  // The times are those of now, or of writes that have been done: an append-only inode
+  // takes them, and no others.
+  bool touches = false;
   // kInodeImmutable, kInodeAppendOnly and kInodeNoDump, as they shall be (chattr).
   std::optional<uint32_t> flags{};
   bool kill_privileges = false;  // as a write by an unprivileged caller does

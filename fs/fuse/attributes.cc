@@ -150,6 +150,9 @@ AttributeChange ChangeOf(const struct stat& attributes, int to_set, uint32_t raw
   else if ((to_set & FUSE_SET_ATTR_MTIME) != 0)
     change.mtime = TimestampOf(attributes.st_mtim);
   if ((to_set & FUSE_SET_ATTR_CTIME) != 0) change.ctime = TimestampOf(attributes.st_ctim);
+  // touch(1), or the kernel's own clock of a file that it writes back: it sends the
+  // modification time alone, and as utimensat(2) of both would be sent otherwise.
+  change.touches = (raw_valid & FATTR_ATIME_NOW) != 0 || (raw_valid & FATTR_ATIME) == 0;
   // FUSE_HANDLE_KILLPRIV_V2: a change of owner always takes the set-ID bits away, which
   // the kernel leaves to us; a change of size does when the kernel says so.
   change.kill_privileges = change.uid.has_value() || change.gid.has_value() ||

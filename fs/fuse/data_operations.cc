@@ -26,6 +26,15 @@ uint32_t Operations::OpenFlagsFor(int flags) const {
 void Operations::Open(Reply& reply, fuse_ino_t inode, fuse_file_info* file) {
   Request& request = *CurrentRequest();
   const InodeId id(inode);
+  if ((file->flags & O_ACCMODE) != O_RDONLY) {
+    // The kernel does not know of these flags.
+    const Result<InodeStat> stat = volume_.GetAttributes(id);
+    if (!stat.ok()) return reply.Fail(stat.error());
+    const bool may_append =
+        (file->flags & O_APPEND) != 0 || (stat->record.flags & kInodeAppendOnly) == 0;
+    if ((stat->record.flags & kInodeImmutable) != 0 || !may_append)
+      return reply.Errno(EPERM);
+  }
   if ((file->flags & O_TRUNC) != 0) {
     AttributeChange change;
     change.size_bytes = 0;

@@ -1,6 +1,8 @@
 // Inodes: files without a name, times, modes, owners, special files.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -376,6 +378,48 @@ TEST_F(PosixInodesTest, StatfsIsPlausible) {
   const uint64_t used = (before.f_bfree - after.f_bfree) * before.f_frsize;
   EXPECT_GE(used, 64u << 20);
   EXPECT_LE(used, 96u << 20);
+}
+
+// chattr(1); 0 takes all flags away.
+void SetInodeFlags(const std::string& path, int flags) {
+  const Fd fd = Open(path, O_RDONLY);
+  ASSERT_TRUE(Succeeds(ioctl(fd.get(), FS_IOC_SETFLAGS, &flags)));
+}
+
+TEST_F(PosixInodesTest, ImmutableAndAppendOnlyFiles) {
+  if (!OnCofs()) GTEST_SKIP() << "of cofs";
+  const std::string file = Path("file");
+  WriteFile(file, "contents");
+  const auto may_open = [&](int flags) {
+    const int fd = open(file.c_str(), flags);
+    if (fd >= 0) close(fd);
+    return fd >= 0;
+  };
+  const timespec old[2] = {{1000, 0}, {1000, 0}};
+
+  SetInodeFlags(file, FS_IMMUTABLE_FL);
+  for (const int flags : {O_WRONLY, O_RDWR, O_WRONLY | O_APPEND, O_RDWR | O_TRUNC})
+    EXPECT_TRUE(!may_open(flags) && errno == EPERM) << flags;
+  EXPECT_TRUE(may_open(O_RDONLY));
+  EXPECT_TRUE(FailsWith(utimensat(AT_FDCWD, file.c_str(), nullptr, 0), EPERM));
+  EXPECT_TRUE(FailsWith(unlink(file.c_str()), EPERM));
+  EXPECT_TRUE(FailsWith(chmod(file.c_str(), 0600), EPERM));
+
+  SetInodeFlags(file, FS_APPEND_FL);
+  for (const int flags : {O_WRONLY, O_RDWR, O_RDWR | O_TRUNC, O_WRONLY | O_APPEND | O_TRUNC})
+    EXPECT_TRUE(!may_open(flags) && errno == EPERM) << flags;
+  EXPECT_TRUE(Succeeds(utimensat(AT_FDCWD, file.c_str(), nullptr, 0)));
+  EXPECT_TRUE(FailsWith(utimensat(AT_FDCWD, file.c_str(), old, 0), EPERM));
+  EXPECT_TRUE(FailsWith(unlink(file.c_str()), EPERM));
+  {
+    const Fd fd = Open(file, O_WRONLY | O_APPEND);
+    EXPECT_EQ(write(fd.get(), "!", 1), 1);
+    EXPECT_TRUE(Succeeds(fsync(fd.get())));
+  }
+  Remount();
+  EXPECT_EQ(ReadFile(file), "contents!");
+  SetInodeFlags(file, 0);
+  EXPECT_TRUE(Succeeds(unlink(file.c_str())));
 }
 
 }  // namespace
