@@ -6,7 +6,7 @@
 // memory and its blocks stay its own.
 //
 // Several operations of one Execute() are one here, named by the first. What ways of
-// copying send to a drive past BlockDevice (copy_engine/) has timeouts of its own.
+// copying send to a drive past BlockDevice, whoever sends it puts on the same watch.
 //
 // It is also where a volume that was lost to another host stops changing: Fence().
 //
@@ -90,6 +90,8 @@ class WatchedDevice : public BlockDevice {
       : base_(std::move(base)), watch_(limit) {}
 
   StallTotals totals() const { return watch_.totals(); }
+  // For what goes to the same drive by another way.
+  StallWatch& watch() { return watch_; }
   // From now on everything but reads is refused, with kIo and `reason`. What is under way
   // is not called back.
   void Fence(const Error& reason) EXCLUDES(fence_mutex_);

@@ -9,6 +9,7 @@
 #include "fs/core/copy_scratch.h"
 #include "fs/core/recovery.h"
 #include "fs/core/volume_parts.h"
+#include "fs/core/watched_copies.h"
 
 namespace cofs {
 namespace {
@@ -188,7 +189,8 @@ Status Volume::Parts::StartCopies() {
   CopyEngine::Options options;
   options.verify = verify;
   options.scratch = scratch.get();
-  TRY_ASSIGN(copies, CopyEngine::Create(*device, options));
+  TRY_ASSIGN(auto engine, CopyEngine::Create(*device, options));
+  copies = std::make_unique<WatchedCopies>(std::move(engine), device->watch());
   core.copies = copies.get();
   for (const std::string& line : copies->DescribeWays(verify)) LogInfo(line);
   return OkStatus();

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "extent_map/heartbeat.h"
+#include "fs/core/watched_copies.h"
 #include "tests/core/test_volume.h"
 
 namespace cofs {
@@ -81,6 +82,43 @@ TEST_F(Watch, StalledIoIsInTheUsageUntilItComesBack) {
                            HasSubstr("the flush has come back after")));
   EXPECT_OK(volume.Unmount());
   volume.ExpectSound();
+}
+
+// A copy that does not come back, whatever way it takes.
+class SlowEngine : public CopyEngine {
+ public:
+  explicit SlowEngine(std::shared_future<void> released) : released_(std::move(released)) {}
+  Result<CopyReport> Copy(const CopyRequest&) override {
+    released_.wait();
+    return Error(ErrorCode::kTimedOut, "the drive");
+  }
+  CopyTotals totals() const override { return {}; }
+
+ private:
+  const std::shared_future<void> released_;
+};
+
+TEST_F(Watch, AStalledCopyIsToldOf) {
+  std::promise<void> release;
+  StallWatch watch(milliseconds(30));
+  WatchedCopies copies(std::make_unique<SlowEngine>(release.get_future().share()), watch);
+  std::thread worker([&] {
+    const CopyPiece pieces[] = {{.source = DeviceOffset{1 << 20},
+                                 .destination = DeviceOffset{2 << 20},
+                                 .length_bytes = 8192},
+                                {.source = DeviceOffset{5 << 20},
+                                 .destination = DeviceOffset{6 << 20},
+                                 .length_bytes = 4096}};
+    CopyRequest request;
+    request.pieces = pieces;
+    EXPECT_CODE(kTimedOut, copies.Copy(request));
+  });
+  EXPECT_TRUE(Await([&] { return watch.totals().stalled_now == 1; }));
+  EXPECT_EQ(watch.totals().oldest, "copy of 12288 bytes at 2097152");
+  release.set_value();
+  worker.join();
+  EXPECT_EQ(watch.totals().stalled_now, 0u);
+  EXPECT_THAT(log(), HasSubstr("has come back after"));
 }
 
 TEST_F(Watch, AVolumeThatBeatsIsMountedOnce) {
