@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <mutex>
 
+#include "base/printable.h"
+
 namespace cofs {
 namespace {
 
@@ -24,6 +26,12 @@ LogState& State() {
 
 std::atomic<LogLevel> g_level{LogLevel::kInfo};
 
+void AppendEscaped(unsigned char c, std::string& out) {
+  char escaped[5];
+  std::snprintf(escaped, sizeof(escaped), "\\x%02x", c);
+  out += escaped;
+}
+
 int SyslogPriority(LogLevel level) {
   switch (level) {
     case LogLevel::kDebug:
@@ -40,8 +48,10 @@ int SyslogPriority(LogLevel level) {
 
 }  // namespace
 
-void Log(LogLevel level, std::string_view message) {
+void Log(LogLevel level, std::string_view text) {
   if (level < g_level.load(std::memory_order_relaxed)) return;
+  // Errors carry paths and names that nobody has looked at.
+  const std::string message = WithoutControls(text);
   LogState& state = State();
   std::lock_guard lock(state.mutex);
   if (state.sink) {
@@ -85,10 +95,20 @@ std::string Printable(std::string_view text) {
     if (c >= 0x20 && c <= 0x7e && c != '\\') {
       out += static_cast<char>(c);
     } else {
-      char escaped[5];
-      std::snprintf(escaped, sizeof(escaped), "\\x%02x", c);
-      out += escaped;
+      AppendEscaped(c, out);
     }
+  }
+  return out;
+}
+
+std::string WithoutControls(std::string_view text, LineEnds line_ends) {
+  std::string out;
+  out.reserve(text.size());
+  for (unsigned char c : text) {
+    if ((c >= 0x20 && c <= 0x7e) || (c == '\n' && line_ends == LineEnds::kKept))
+      out += static_cast<char>(c);
+    else
+      AppendEscaped(c, out);
   }
   return out;
 }

@@ -244,7 +244,7 @@ int RunProbe(const std::string& path, const ProbeOptions& options) {
     LogError(probe.error().ToString());
     return probe.Is(ErrorCode::kInvalidArgument) ? 1 : 2;
   }
-  std::fputs((options.json ? probe->dump(2, ' ', false, Json::error_handler_t::replace) + "\n"
+  std::fputs((options.json ? probe->dump(2, ' ', true, Json::error_handler_t::replace) + "\n"
                            : Render(*probe))
                  .c_str(),
              stdout);

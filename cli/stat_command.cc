@@ -127,6 +127,7 @@ void FuseFacts(const Json& stats, FactSheet& sheet) {
   sheet.Section("FUSE");
   sheet.Fact("cofs", StatsText(stats, "version"));
   sheet.Fact("daemon", "process " + std::to_string(StatsNumber(stats, "pid")));
+  sheet.Fact("sandbox", StatsText(fuse, "sandbox"));
   sheet.Fact("libfuse", StatsText(fuse, "libfuse"));
   sheet.Fact("kernel protocol", StatsText(fuse, "kernel_protocol"));
   sheet.Fact("largest request", FormatBytes(StatsNumber(fuse, "write_bytes_max")));
@@ -170,7 +171,7 @@ int RunStat(const std::string& path, bool json) {
     const Json parsed = Json::parse(raw, nullptr, false);
     if (parsed.is_discarded())
       return Error(ErrorCode::kCorrupt, "the daemon's statistics are no JSON");
-    return parsed.dump(2) + "\n";
+    return parsed.dump(2, ' ', /*ensure_ascii=*/true) + "\n";
   }();
   if (!text.ok()) {
     LogError(text.error().ToString());

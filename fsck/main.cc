@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "base/log.h"
+#include "base/printable.h"
 #include "device/device_use.h"
 #include "device/file_device.h"
 #include "extent_map/mount_protection.h"
@@ -86,7 +88,7 @@ std::optional<std::vector<std::string>> TakeProgressOption(int argc, char** argv
 }
 
 int Fail(int exit_code, const std::string& why) {
-  std::fprintf(stderr, "fsck.cofs: %s\n", why.c_str());
+  std::fprintf(stderr, "fsck.cofs: %s\n", WithoutControls(why).c_str());
   return exit_code;
 }
 
@@ -294,7 +296,12 @@ int main(int argc, char** argv) {
     std::reverse(rest->begin(), rest->end());  // the order that CLI11 parses in
     app.parse(*rest);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : cofs::kExitUsage;
+    // It repeats what it was given, which may be a file's name.
+    std::ostringstream out, err;
+    const int code = app.exit(error, out, err);
+    std::fputs(out.str().c_str(), stdout);
+    std::fputs(cofs::WithoutControls(err.str(), cofs::LineEnds::kKept).c_str(), stderr);
+    return code == 0 ? 0 : cofs::kExitUsage;
   }
   return cofs::Run(arguments);
 }

@@ -5,9 +5,11 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <sstream>
 #include <string>
 
 #include "base/log.h"
+#include "base/printable.h"
 #include "mkfs/byte_size.h"
 #include "mkfs/format.h"
 
@@ -37,7 +39,7 @@ void Describe(CLI::App& app, Arguments& arguments) {
 }
 
 int Refuse(const std::string& why) {
-  std::fprintf(stderr, "mkfs.cofs: %s\n", why.c_str());
+  std::fprintf(stderr, "mkfs.cofs: %s\n", WithoutControls(why).c_str());
   return 1;
 }
 
@@ -99,7 +101,12 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 1;
+    // It repeats what it was given, which may be a file's name.
+    std::ostringstream out, err;
+    const int code = app.exit(error, out, err);
+    std::fputs(out.str().c_str(), stdout);
+    std::fputs(cofs::WithoutControls(err.str(), cofs::LineEnds::kKept).c_str(), stderr);
+    return code == 0 ? 0 : 1;
   }
   return cofs::Run(arguments);
 }
