@@ -47,7 +47,7 @@ enum class RepairPolicy { kPreen, kYes, kNever };
   X(kSharedDamaged, "shared-damaged", kError, kYes,                                      \
     "a shared-range record can't be decoded")                                            \
   X(kCounterDamaged, "counter-damaged", kError, kPreen,                                  \
-    "the record of the next inode number is missing or can't be decoded")                \
+    "the record of the next inode number is missing, can't be decoded, or leaves none")                \
   X(kCounterLow, "counter-low", kError, kPreen,                                          \
     "the next inode number is not above all inodes: a number would be used twice")       \
   X(kScrubDamaged, "scrub-damaged", kError, kPreen,                                      \

@@ -436,10 +436,14 @@ void RecordWalk::CheckCounter() {
     repairer.records().Put(InodeCounterKey(), EncodeInodeCounter(next));
     return OkStatus();
   };
+  // A mount takes numbers in advance, and none can be taken here.
+  constexpr uint64_t kNextMax = INT64_MAX - kDistance;
+  if (!counter_damage_ && next_inode_.value() > kNextMax && next.value() <= kNextMax)
+    counter_damage_ = StrCat("there is no number left from ", next_inode_, " on");
   if (counter_damage_)
     context_.Find(FindingId::kCounterDamaged, {}, *counter_damage_, FixStage::kRecords, fix);
   if (next_inode_.value() == 0 || tables_.inodes.empty()) return;
-  if (highest >= next_inode_)
+  if (!counter_damage_ && highest >= next_inode_)
     context_.Find(FindingId::kCounterLow, highest,
                   StrCat("is not below the next inode number, ", next_inode_),
                   FixStage::kRecords, fix);

@@ -13,6 +13,7 @@
 #include "extent_map/store/journal_state.h"
 #include "extent_map/superblock.h"
 #include "fs/fuse/mount_options.h"
+#include "fuzz/ioctl_target.h"
 
 namespace cofs {
 namespace {
@@ -255,6 +256,7 @@ const FuzzTarget kFuzzTargets[] = {
     {"envelope", RunEnvelope, SeedEnvelopes},
     {"allocator_image", RunAllocatorImage, SeedAllocatorImages},
     {"mount_options", RunMountOptions, SeedMountOptions},
+    {"ioctls", RunIoctls, SeedIoctls},
 };
 const size_t kFuzzTargetCount = std::size(kFuzzTargets);
 

@@ -4,6 +4,8 @@
 #   scripts/fuzz.sh                 a minute each
 #   scripts/fuzz.sh 600             ten minutes each
 #   scripts/fuzz.sh 600 journal     this one
+#   scripts/fuzz.sh images 20000    so many damaged images (tests/image) instead, a seed of
+#                                   the day or COFS_SEED
 #
 # What is found stays in build/fuzz/found; a file of it put into fuzz/corpus/TARGET is a
 # regression test from then on.
@@ -12,8 +14,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+if [ "${1:-}" = images ]; then
+  cmake --preset fuzz >/dev/null
+  cmake --build --preset fuzz -j "$(nproc)" --target image_fuzz -- --quiet
+  mkdir -p build/fuzz/images
+  exec build/fuzz/bin/image_fuzz --seed "${COFS_SEED:-$(date +%Y%m%d)}" \
+    --images "${2:-5000}" --keep "$(mktemp -d build/fuzz/images/run-XXXXXX)"
+fi
+
 seconds=${1:-60}
-targets=(superblock heartbeat records journal envelope allocator_image mount_options)
+targets=(superblock heartbeat records journal envelope allocator_image mount_options ioctls)
 [ $# -lt 2 ] || targets=("${@:2}")
 
 cmake --preset fuzz >/dev/null

@@ -116,6 +116,9 @@ Status FileTable::Adopt(Origin origin) {
     Account(*file, ExtentBytes(record.layout.extents), 0);
     files_.emplace(record.name, std::move(file));
   }
+  // mkfs starts below 2^48: only forged ones come near the end of the numbers.
+  if (state.file_id_limit > INT64_MAX)
+    return Error(ErrorCode::kCorrupt, "the file ids of the journal have run out");
   next_id_ = durable_id_limit_ = state.file_id_limit;
   state_ = std::move(state);
   PublishPool();

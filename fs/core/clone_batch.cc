@@ -97,8 +97,7 @@ Result<FileOffset> CloneBatch::Share(const Request& request) {
                  transaction));
   InodeRecord record = destination_.record;
   const uint64_t more = MappedBytes(replacement, to, to_end);
-  const uint64_t less = MappedBytes(old.extents, to, to_end);
-  record.allocated_bytes = std::max(record.allocated_bytes + more, less) - less;
+  CountAllocated(record, more, MappedBytes(old.extents, to, to_end));
   record.size_bytes = std::max(record.size_bytes, std::min(to_end.value(), request.size_bytes));
   if (!request.keep_times) record.mtime = record.ctime = Now();
   if (request.kill_privileges) KillPrivileges(destination_.id, record, transaction.batch());

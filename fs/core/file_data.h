@@ -23,6 +23,7 @@ namespace cofs {
 struct WriteOptions {
   bool sync = false;             // committed before it returns (O_DSYNC, O_SYNC)
   bool kill_privileges = false;  // clears set-user-ID and set-group-ID
+  bool kill_capability = false;  // removes the file's capabilities
   // The caller keeps the times and sets them by itself: write-back of pages whose mtime
   // the kernel owns.
   bool keep_times = false;

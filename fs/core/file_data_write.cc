@@ -83,6 +83,7 @@ Status FileData::Write(const InodeRef& inode, FileOffset offset, std::span<const
          .crcs = written.crcs,
          .allocation = &written.allocation,
          .kill_privileges = options.kill_privileges,
+         .kill_capability = options.kill_capability,
          .edit = [&](InodeRecord& record) {
            record.size_bytes = std::max(record.size_bytes, data_end.value());
            if (!options.keep_times) record.mtime = record.ctime = Now();

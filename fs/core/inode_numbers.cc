@@ -20,7 +20,10 @@ Status InodeNumbers::Load() {
 
 Status InodeNumbers::TakeFirstLease() {
   MutexLock lock(mutex_);
-  return TakeLease();
+  Status taken = TakeLease();
+  // A volume without numbers mounts like one without space; only creating is refused.
+  if (taken.Is(ErrorCode::kNoSpace)) return OkStatus();
+  return taken;
 }
 
 Status InodeNumbers::TakeLease() {

@@ -72,10 +72,16 @@ Status ApplyMapping(Core& core, Inode& inode, const MappingChange& change) {
     TRY_ASSIGN(locks, core.shared_blocks->Drop(extents.dropped, transaction));
     const uint64_t more = MappedBytes(change.replacement, change.begin, change.end);
     const uint64_t less = MappedBytes(found.extents, change.begin, change.end);
-    // A damaged record may count less than it maps: fsck tells, here it stays a number.
-    record.allocated_bytes = std::max(record.allocated_bytes + more, less) - less;
+    CountAllocated(record, more, less);
   }
-  if (change.kill_privileges) KillPrivileges(inode.id, record, transaction.batch());
+  if (change.kill_privileges) {
+    KillPrivileges(inode.id, record, transaction.batch());
+  } else if (change.kill_capability && (record.flags & kInodeHasXattr) != 0) {
+    // Seldom there: a look is cheaper than a deletion with each write.
+    const std::string key = XattrKey(inode.id, kCapabilityXattr);
+    TRY_ASSIGN(const std::optional<std::string> value, core.store->Get(key));
+    if (value) transaction.batch().Delete(key);
+  }
   if (change.edit) change.edit(record);
   if (change.finish)
     change.finish(transaction);
@@ -86,6 +92,12 @@ Status ApplyMapping(Core& core, Inode& inode, const MappingChange& change) {
   inode.extents.Apply(extents);
   inode.record = std::move(record);
   return OkStatus();
+}
+
+void CountAllocated(InodeRecord& record, uint64_t more_bytes, uint64_t less_bytes) {
+  constexpr uint64_t kMax = RoundDown(INT64_MAX, kBlockBytes);
+  const uint64_t sum = std::min(record.allocated_bytes + more_bytes, kMax);
+  record.allocated_bytes = std::max(sum, less_bytes) - less_bytes;
 }
 
 void KillPrivileges(InodeId inode, InodeRecord& record, Batch& batch) {

@@ -33,6 +33,7 @@ struct MappingChange {
   // As a write by an unprivileged caller does: clears set-user-ID, set-group-ID of what
   // its group may execute, and removes the file capabilities.
   bool kill_privileges = false;
+  bool kill_capability = false;  // removes the file capabilities alone
   // Edits the record, after allocated_bytes has changed. May be empty.
   std::function<void(InodeRecord&)> edit = {};
   // Adds to the batch, which then leaves the record to it. May be empty.
@@ -54,6 +55,10 @@ void PutExtents(InodeId inode, const ExtentChange& change, Batch& batch);
 
 // Bytes of `extents` inside [begin, end).
 uint64_t MappedBytes(std::span<const Extent> extents, FileOffset begin, FileOffset end);
+
+// A file maps so much more and less. A damaged record may count less than it maps, or
+// more than there is: fsck tells, here it stays a number.
+void CountAllocated(InodeRecord& record, uint64_t more_bytes, uint64_t less_bytes);
 
 // See MappingChange::kill_privileges.
 void KillPrivileges(InodeId inode, InodeRecord& record, Batch& batch);

@@ -124,6 +124,9 @@ Status CheckLiveDirectory(const InodeRecord& record, InodeId id) {
 Status CheckMayAddEntry(const InodeRecord& directory) {
   if ((directory.flags & kInodeImmutable) != 0)
     return Error(ErrorCode::kNotPermitted, "immutable directory");
+  // Only a damaged one has come so far.
+  if (directory.size_bytes >= INT64_MAX)
+    return Error(ErrorCode::kCorrupt, "number of entries of the directory");
   return OkStatus();
 }
 

@@ -113,6 +113,9 @@ void Operations::Write(Reply& reply, fuse_ino_t inode, const char* data, size_t 
   options.sync = (file->flags & O_DSYNC) != 0;
   options.kill_privileges =
       (CurrentRequest()->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+  // What the kernel does for pages that it keeps, for root too: a capability is of the
+  // contents that it was given for.
+  options.kill_capability = (CurrentRequest()->write_flags & FUSE_WRITE_CACHE) == 0;
   // The kernel took the time when the page was written, and sends it when it differs
   // from what it last heard: the time of the write-back would be wrong for good.
   options.keep_times = options_.writeback_cache &&

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 
+#include "fs/fuse/caller_rights.h"
 #include "fs/fuse/ioctl_argument.h"
 #include "fs/fuse/operations.h"
 
@@ -174,7 +175,7 @@ void Operations::IoctlSetFlags(Reply& reply, InodeId inode, unsigned command,
 }
 
 void Operations::IoctlTrim(Reply& reply, std::span<const char> in) {
-  if (reply.caller().uid != 0) return reply.Errno(EPERM);
+  if (!MayAdminister(reply.caller())) return reply.Errno(EPERM);
   fstrim_range range;
   if (!ReadArgument(in, &range)) return reply.Errno(EINVAL);
   const uint64_t volume_bytes = volume_.superblock().volume_bytes;

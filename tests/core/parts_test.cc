@@ -204,6 +204,21 @@ TEST(InodeNumbers, AreNeverGivenTwice) {
   EXPECT_LE(last, 16u + 3 * (50 + 8 + 8)) << "leases are small and so are the gaps";
 }
 
+// A forged counter, or the end of time.
+TEST(InodeNumbers, WithoutAnyTheVolumeMounts) {
+  const auto memory = FormattedMemory(128 << 20);
+  OpenStore open(*memory);
+  for (const uint64_t next : {uint64_t{INT64_MAX} - 1, UINT64_MAX}) {
+    Batch batch;
+    batch.Put(InodeCounterKey(), EncodeInodeCounter(InodeId{next}));
+    ASSERT_OK(open.store().Write(std::move(batch)));
+    InodeNumbers numbers(open.store(), open.committer(), 8);
+    ASSERT_OK(numbers.Load());
+    EXPECT_OK(numbers.TakeFirstLease());
+    EXPECT_CODE(kNoSpace, numbers.Take());
+  }
+}
+
 TEST(InodeTable, KeepsOneInodeForANumber) {
   const auto memory = FormattedMemory(128 << 20);
   OpenStore open(*memory);

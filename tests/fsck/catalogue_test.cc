@@ -135,6 +135,8 @@ std::vector<Case> RecordCases() {
        PutAt(ScrubKey(), EncodeScrub(ScrubRecord{}) + "x")},
       {FindingId::kScrubDamaged, "an unknown state",
        PutAt(ScrubKey(), "\x02" + EncodeScrub(ScrubRecord{}).substr(1))},
+      {FindingId::kCounterDamaged, "at the end of the numbers",
+       PutAt(InodeCounterKey(), EncodeInodeCounter(InodeId{UINT64_MAX}))},
       {FindingId::kCounterLow, "at an inode in use",
        PutAt(InodeCounterKey(), EncodeInodeCounter(kInodeOrphanDirectory))},
       {FindingId::kRecordsWithoutInode, "an attribute",

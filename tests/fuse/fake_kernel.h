@@ -54,7 +54,11 @@ class FakeKernel {
 
   Fd TakeDaemonEnd() { return std::move(daemon_); }
   void Close() { kernel_.Reset(); }
-  void set_caller(uint32_t uid) { uid_ = uid; }
+  // `thread` 0: one that the daemon can't see.
+  void set_caller(uint32_t uid, pid_t thread = 0) {
+    uid_ = uid;
+    thread_ = static_cast<uint32_t>(thread);
+  }
 
   // Returns the request's number.
   uint64_t Send(uint32_t opcode, uint64_t node, std::string_view argument) {
@@ -64,6 +68,7 @@ class FakeKernel {
     header.unique = next_unique_;
     header.nodeid = node;
     header.uid = uid_;
+    header.pid = thread_;
     next_unique_ += 2;  // odd ones are interrupts
     std::string message = BytesOf(header);
     message += argument;
@@ -98,7 +103,7 @@ class FakeKernel {
  private:
   Fd kernel_, daemon_;
   uint64_t next_unique_ = 2;
-  uint32_t uid_ = 0;
+  uint32_t uid_ = 0, thread_ = 0;
   std::map<uint64_t, Answer> answers_;
 };
 
