@@ -13,6 +13,7 @@ endfunction()
 cofs_need_pkg(FUSE3 fuse3 libfuse3-dev)
 cofs_need_pkg(URING liburing liburing-dev)
 cofs_need_pkg(BLKID blkid libblkid-dev)
+cofs_need_pkg(SECCOMP libseccomp libseccomp-dev)
 
 # libnvme's pkg-config file asks for json-c's development files, which its
 # package does not depend on: look for the library itself.

@@ -11,7 +11,7 @@ set -euo pipefail
 build_packages=(
   g++ cmake ninja-build pkg-config
   libfuse3-dev fuse3 liburing-dev libnvme-dev librocksdb-dev libblkid-dev
-  libisal-dev libcli11-dev nlohmann-json3-dev libdevmapper-dev libbenchmark-dev
+  libisal-dev libcli11-dev nlohmann-json3-dev libdevmapper-dev libbenchmark-dev libseccomp-dev
 )
 test_packages=(
   libgtest-dev libgmock-dev attr util-linux e2fsprogs xfsprogs btrfs-progs

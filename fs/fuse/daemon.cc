@@ -107,16 +107,16 @@ void PrepareProcess() {
     files.rlim_cur = files.rlim_max;
     LogIf(::setrlimit(RLIMIT_NOFILE, &files) != 0, "raising the limit of open files");
   }
+  // Buffers that are registered with the kernel count as locked.
+  const rlimit all{RLIM_INFINITY, RLIM_INFINITY};
+  LogIf(::setrlimit(RLIMIT_MEMLOCK, &all) != 0, "lifting the limit of locked memory");
   // Memory that this process needs to write back must not wait for its own writing back.
   LogIf(::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0, "PR_SET_IO_FLUSHER");
   LogIf(!WriteFile("/proc/self/oom_score_adj", "-900"), "lowering the OOM score");
 }
 
-void TuneMount(const std::string& directory) {
-  struct stat root;
-  if (::stat(directory.c_str(), &root) != 0) return;
-  const std::string number =
-      StrCat("/sys/class/bdi/", major(root.st_dev), ":", minor(root.st_dev));
+void TuneMount(dev_t device) {
+  const std::string number = StrCat("/sys/class/bdi/", major(device), ":", minor(device));
   for (const std::string& bdi : {number, number + "-fuseblk"}) {
     if (::access(bdi.c_str(), F_OK) != 0) continue;
     // FUSE mounts get 1 % of the dirty memory, for servers that can't be trusted.

@@ -2,6 +2,8 @@
 // to its clean unmount.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <string>
 
@@ -32,7 +34,7 @@ MountOutcome Daemonise(const std::function<int(ReportOutcome)>& serve);
 // What a daemon in the way of the machine's memory must have set, as far as it is
 // permitted; refusals are logged at debug level.
 void PrepareProcess();
-// After the mount is live: read-ahead and the share of dirty memory that it may have.
-void TuneMount(const std::string& directory);
+// After mount `device` is live: read-ahead and the share of dirty memory that it may have.
+void TuneMount(dev_t device);
 
 }  // namespace cofs

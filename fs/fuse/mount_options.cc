@@ -37,6 +37,7 @@ Options of cofs:
   nowriteback_cache     write(2) reaches the volume at once; it reports a full volume
   threads=N             requests served at once (default: by processors)
   log=FILE              log to FILE instead of syslog
+  nosandbox             the daemon keeps all of its privileges, for debugging
 
 Options of mount(8):
   ro, rw, noatime, relatime, strictatime, nodev, nosuid, noexec, remount,
@@ -114,6 +115,12 @@ Status Discard(MountOptions& options, std::string_view) {
 template <bool kOn>
 Status WritebackCache(MountOptions& options, std::string_view) {
   options.writeback_cache = kOn;
+  return OkStatus();
+}
+
+template <bool kOn>
+Status Sandbox(MountOptions& options, std::string_view) {
+  options.sandbox = kOn;
   return OkStatus();
 }
 
@@ -241,6 +248,8 @@ constexpr OptionRow kOptions[] = {
     {"nodiscard", Value::kNone, Discard<false>},
     {"writeback_cache", Value::kNone, WritebackCache<true>},
     {"nowriteback_cache", Value::kNone, WritebackCache<false>},
+    {"sandbox", Value::kNone, Sandbox<true>},
+    {"nosandbox", Value::kNone, Sandbox<false>},
     {"nodev", Value::kNone, Flags<MS_NODEV, 0>},
     {"dev", Value::kNone, Flags<0, MS_NODEV>},
     {"nosuid", Value::kNone, Flags<MS_NOSUID, 0>},

@@ -29,6 +29,7 @@ struct MountOptions {
   bool writeback_cache = true;
   // Multi-mount protection; not said: of block devices.
   std::optional<bool> mmp;
+  bool sandbox = true;  // privileges that are not needed are given up
   unsigned thread_count = 0;  // 0: by the number of processors
   std::string log_file;       // empty: syslog
 

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "device/file_device.h"
+#include "fs/fuse/sandbox.h"
 #include "fs/fuse/stats_report.h"
 
 namespace cofs {
@@ -35,7 +36,7 @@ MountedVolume::~MountedVolume() {
   session_.reset();
 }
 
-Status MountedVolume::OpenVolume() {
+Result<std::unique_ptr<BlockDevice>> MountedVolume::OpenDevice() {
   FileDevice::Options device_options;
   device_options.wait = kDeviceWait;
   const OpenMode mode =
@@ -45,7 +46,25 @@ Status MountedVolume::OpenVolume() {
   io_ = file_device->buffered_reason().empty()
             ? "direct"
             : "buffered: " + file_device->buffered_reason();
-  std::unique_ptr<BlockDevice> device = std::move(file_device);
+  return std::unique_ptr<BlockDevice>(std::move(file_device));
+}
+
+void MountedVolume::GiveUpPrivileges() {
+  if (!options_.sandbox) {
+    sandbox_ = "off";
+    return;
+  }
+  std::optional<dev_t> number;
+  struct stat stat;
+  if (place_.is_block_device && ::stat(place_.source.c_str(), &stat) == 0)
+    number = stat.st_rdev;
+  if (const Status entered = EnterSandbox(CapabilitiesFor(number)); !entered.ok())
+    LogWarning(StrCat("not all privileges are given up: ", entered.error().ToString()));
+  sandbox_ = DescribeSandbox();
+  LogDebug("sandbox: " + sandbox_);
+}
+
+Status MountedVolume::OpenVolume(std::unique_ptr<BlockDevice> device) {
   if (wrap_device_) device = wrap_device_(std::move(device));
   VolumeOptions volume_options = options_.volume;
   // Images are kept from being mounted twice by the lock on the file, on this host and,
@@ -53,6 +72,17 @@ Status MountedVolume::OpenVolume() {
   volume_options.mmp = options_.mmp.value_or(place_.is_block_device);
   TRY_ASSIGN(volume_, Volume::Mount(std::move(device), volume_options));
   return OkStatus();
+}
+
+MountRequest MountedVolume::RequestOfMount() const {
+  MountRequest request;
+  request.source = place_.source;
+  request.directory = place_.directory;
+  request.is_block_device = place_.is_block_device;
+  request.allow_other = options_.allow_other;
+  request.flags = options_.kernel_flags;
+  request.kernel_options = options_.kernel_options;
+  return request;
 }
 
 void MountedVolume::CloseVolume() {
@@ -68,7 +98,10 @@ Status MountedVolume::Start() {
     ::sigaddset(&signals_, signal);
   ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
 
-  TRY(OpenVolume());
+  TRY_ASSIGN(helper_, MountHelper::Start(RequestOfMount()));
+  TRY_ASSIGN(std::unique_ptr<BlockDevice> device, OpenDevice());
+  GiveUpPrivileges();
+  TRY(OpenVolume(std::move(device)));
   operations_.emplace(*volume_);
   FuseSession::Options session_options;
   session_options.thread_count =
@@ -77,7 +110,11 @@ Status MountedVolume::Start() {
   session_options.on_end = [] { ::kill(::getpid(), kEndSignal); };
   TRY_ASSIGN(session_, FuseSession::Create(*operations_, std::move(session_options)));
   write_back_thread_ = std::make_unique<WriteBackThread>(*session_);
+  operations_->set_options(OperationOptions());
+  return GoLive();
+}
 
+Operations::Options MountedVolume::OperationOptions() {
   Operations::Options operation_options;
   operation_options.writeback_cache = options_.writeback_cache;
   operation_options.stats_text = [this] {
@@ -88,6 +125,7 @@ Status MountedVolume::Start() {
     source.device = place_.source;
     source.directory = place_.directory;
     source.io = io_;
+    source.sandbox = sandbox_;
     source.mounted_at_s = mounted_at_s_;
     return StatsText(source);
   };
@@ -107,29 +145,22 @@ Status MountedVolume::Start() {
   operation_options.invalidate_attributes = [this](InodeId inode) {
     session_->InvalidateAttributes(inode);
   };
-  operations_->set_options(std::move(operation_options));
+  return operation_options;
+}
 
-  MountRequest request;
-  request.source = place_.source;
-  request.directory = place_.directory;
-  request.is_block_device = place_.is_block_device;
-  request.allow_other = options_.allow_other;
-  request.flags = options_.kernel_flags;
-  request.kernel_options = options_.kernel_options;
-  Result<Fd> device = MountFuse(request);
-  Status live = device.ok() ? session_->Start(std::move(*device)) : device.error();
+Status MountedVolume::GoLive() {
+  Result<Fd> connection = helper_->Mount();
+  const bool is_mounted = connection.ok();
+  Status live =
+      is_mounted ? session_->Start(std::move(*connection)) : connection.error();
   if (!live.ok()) {
-    const bool was_mounted = device.ok();
     session_->Stop();
-    if (was_mounted)
-      UnmountFuse(place_.directory, true).IgnoreError("the first error is reported");
+    if (is_mounted) helper_->Unmount(true).IgnoreError("the first error is reported");
     CloseVolume();
     return live;
   }
   mounted_at_s_ = ::time(nullptr);
-  struct stat root;
-  if (::stat(place_.directory.c_str(), &root) == 0) mounted_device_ = root.st_dev;
-  TuneMount(place_.directory);
+  TuneMount(helper_->device());
   LogInfo(StrCat("mounted ", Printable(place_.source), " at ", Printable(place_.directory),
                  options_.volume.read_only ? ", read-only" : ""));
   return OkStatus();
@@ -156,29 +187,18 @@ Status MountedVolume::ServeToEnd() {
   return close_status_;
 }
 
-bool MountedVolume::IsStillMounted() const {
-  struct stat root;
-  return mounted_device_.has_value() && ::stat(place_.directory.c_str(), &root) == 0 &&
-         root.st_dev == *mounted_device_;
-}
-
-void MountedVolume::SyncFromKernel() const {
-  const Fd root(::open(place_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!root.valid() || ::syncfs(root.get()) != 0)
-    LogWarning("writing back what the kernel has cached failed");
-}
-
 void MountedVolume::UnmountBySignal(int signal_number) {
   LogInfo(StrCat("signal ", signal_number, ": unmounting ", Printable(place_.directory)));
   // Another file system over ours, or ours moved away: not ours to unmount. The end of
   // the workers aborts the connection.
-  if (!IsStillMounted()) return;
-  SyncFromKernel();
-  Status status = UnmountFuse(place_.directory, false);
+  const Status written = helper_->WriteBack();
+  if (written.Is(ErrorCode::kNotFound)) return;
+  if (!written.ok()) LogWarning(written.error().ToString());
+  Status status = helper_->Unmount(false);
   if (status.Is(ErrorCode::kBusy)) {
     LogWarning(StrCat(Printable(place_.directory), " is in use: detaching it, and ending in ",
                       kDrain_s, " s at the latest"));
-    status = UnmountFuse(place_.directory, true);
+    status = helper_->Unmount(true);
   }
   if (!status.ok()) {
     LogError(status.error().ToString());

@@ -12,7 +12,7 @@
 #include "fs/core/volume.h"
 #include "fs/fuse/daemon.h"
 #include "fs/fuse/fuse_session.h"
-#include "fs/fuse/kernel_mount.h"
+#include "fs/fuse/mount_helper.h"
 #include "fs/fuse/mount_options.h"
 #include "fs/fuse/operations.h"
 #include "fs/fuse/write_back_thread.h"
@@ -41,7 +41,8 @@ class MountedVolume {
   ~MountedVolume();
 
   // Opens the volume and mounts it: live on return. On an error nothing is mounted and
-  // nothing on the device has changed that a mount does not change.
+  // nothing on the device has changed that a mount does not change. Forks, once, and gives
+  // up the process's privileges (options.sandbox) before it makes a thread.
   Status Start();
   // Serves until it is unmounted or a signal asks for the end (SIGTERM, SIGINT, SIGHUP:
   // it unmounts, lazily when it is in use). On return the volume has been unmounted
@@ -49,20 +50,23 @@ class MountedVolume {
   Status ServeToEnd();
 
  private:
-  Status OpenVolume();
+  Result<std::unique_ptr<BlockDevice>> OpenDevice();
+  void GiveUpPrivileges();
+  Status OpenVolume(std::unique_ptr<BlockDevice> device);
+  MountRequest RequestOfMount() const;
+  Operations::Options OperationOptions();
+  Status GoLive();
   void CloseVolume();
   void UnmountBySignal(int signal_number);
-  bool IsStillMounted() const;
-  void SyncFromKernel() const;
 
   const MountOptions options_;
   const MountPlace place_;
   const WrapDevice wrap_device_;
   sigset_t signals_{};
-  std::string io_;
+  std::string io_, sandbox_;
   int64_t mounted_at_s_ = 0;
-  std::optional<dev_t> mounted_device_;
 
+  std::unique_ptr<MountHelper> helper_;
   std::unique_ptr<Volume> volume_;
   std::optional<Operations> operations_;
   std::unique_ptr<FuseSession> session_;

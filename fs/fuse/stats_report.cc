@@ -158,8 +158,10 @@ Json CopiesJson(const CoreCounters& counters, const VolumeUsage& usage) {
   return out;
 }
 
-Json FuseJson(const FuseSession& session) {
+Json FuseJson(const StatsSource& source) {
+  const FuseSession& session = *source.session;
   Json out;
+  out["sandbox"] = source.sandbox;
   out["libfuse"] = fuse_pkgversion();
   out["kernel_protocol"] = StrCat("7.", session.features().protocol_minor);
   out["write_bytes_max"] = session.features().write_bytes_max;
@@ -197,7 +199,7 @@ std::string StatsText(const StatsSource& source) {
   out["scrub"] = ScrubJson(source.volume->scrub());
   out["stalls"] = StallsJson(usage.stalls);
   out["copy"] = CopiesJson(source.volume->counters(), usage);
-  out["fuse"] = FuseJson(*source.session);
+  out["fuse"] = FuseJson(source);
   // A name or label that is not UTF-8 must not cost the whole report.
   return out.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

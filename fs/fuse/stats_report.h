@@ -16,6 +16,7 @@ struct StatsSource {
   std::string device;     // as mounted
   std::string directory;  // where it was mounted first
   std::string io;         // "direct", or why it is not
+  std::string sandbox;    // what the daemon has given up
   int64_t mounted_at_s = 0;
 };
 

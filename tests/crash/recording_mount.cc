@@ -86,11 +86,13 @@ class CopyingDevice : public BlockDevice {
 int Main(const std::vector<std::string>& arguments) {
   const std::string log_path = Variable(kLogPathVariable);
   const Fd listening = ListenAt(Variable(kMarkSocketVariable));
-  const Result<MountOptions> options = ParseMountArguments(arguments);
+  Result<MountOptions> options = ParseMountArguments(arguments);
   if (!options.ok()) {
     std::fprintf(stderr, "%s\n", options.error().ToString().c_str());
     return kExitUsage;
   }
+  // It serves a socket of the test and writes a log at its end.
+  options->sandbox = false;
   struct stat stat {};
   CHECK(::stat(options->source.c_str(), &stat) == 0, options->source);
   const MountPlace place{.source = options->source,
