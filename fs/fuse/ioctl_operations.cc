@@ -193,7 +193,7 @@ void Operations::IoctlTrim(Reply& reply, std::span<const char> in) {
 // mount. The number of this ioctl says that it hands nothing in, so the wish to lose what
 // is not committed does not get through: what the kernel has handed over is committed.
 void Operations::IoctlShutDown(Reply& reply) {
-  if (reply.caller().uid != 0) return reply.Errno(EPERM);
+  if (!MayAdminister(reply.caller())) return reply.Errno(EPERM);
   const Status status = volume_.ShutDown();
   if (!status.ok()) return reply.Fail(status.error());
   shut_down_.store(true);

@@ -424,6 +424,12 @@ int Trim(const std::string& path) {
   return ErrnoOf(ioctl(fd.get(), FITRIM, &range));
 }
 
+int ShutDown(const std::string& path) {
+  const Fd fd = Open(path, O_RDONLY | O_DIRECTORY);
+  uint32_t how = 0;
+  return ErrnoOf(ioctl(fd.get(), _IOR('X', 125, uint32_t), &how));  // FS_IOC_SHUTDOWN
+}
+
 TEST_F(AttackTest, OnlyAdministratorsAdminister) {
   EXPECT_EQ(SetOptions(root(), "copy=auto"), 0);
   EXPECT_EQ(Trim(root()), 0);
@@ -433,6 +439,7 @@ TEST_F(AttackTest, OnlyAdministratorsAdminister) {
   if (set == 77) GTEST_SKIP() << "users make no namespaces here";
   EXPECT_EQ(set, EPERM);
   EXPECT_EQ(AsRootOfANamespace([&] { return Trim(root()); }), EPERM);
+  EXPECT_EQ(AsRootOfANamespace([&] { return ShutDown(root()); }), EPERM);
   // Root that has given its capabilities away.
   const auto as_root_without = [&](const std::function<int()>& body) {
     const pid_t child = fork();
@@ -454,6 +461,8 @@ TEST_F(AttackTest, OnlyAdministratorsAdminister) {
   };
   EXPECT_EQ(as_root_without([&] { return SetOptions(root(), "copy=share"); }), EPERM);
   EXPECT_EQ(as_root_without([&] { return Trim(root()); }), EPERM);
+  EXPECT_EQ(as_root_without([&] { return ShutDown(root()); }), EPERM);
+  EXPECT_EQ(AsOrdinaryUser([&] { return ShutDown(root()); }), EPERM);
 }
 
 int SetFlags(const std::string& path, int flags) {
