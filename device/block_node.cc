@@ -42,6 +42,22 @@ bool ParseNumber(const std::string& text, BlockNumber* number) {
   return std::from_chars(major.ptr + 1, end, number->minor).ec == std::errc();
 }
 
+// NVMe drives that QEMU emulates: hw/nvme/ctrl.c (7.2) does not look at the FUA bit, and
+// says that there is a volatile cache. The kernel then sends no flush either.
+constexpr std::string_view kIgnoresFua = "QEMU NVMe Ctrl";
+constexpr int kStackDepthMax = 16;
+
+// `folder` is that of a disk, a partition or a stacked device.
+bool IgnoresFua(const fs::path& folder, int depth) {
+  std::error_code ignored;
+  const fs::path disk = fs::exists(folder / "partition", ignored) ? folder / ".." : folder;
+  if (ReadLine(disk / "device/model").starts_with(kIgnoresFua)) return true;
+  if (depth == kStackDepthMax) return false;
+  for (const fs::path& below : EntriesOf(disk / "slaves"))
+    if (IgnoresFua(below, depth + 1)) return true;
+  return false;
+}
+
 }  // namespace
 
 BlockNode ReadBlockNode(const std::string& sysfs_root, BlockNumber number) {
@@ -58,6 +74,7 @@ BlockNode ReadBlockNode(const std::string& sysfs_root, BlockNumber number) {
     node.zoned = zoned;
   if (const std::string format = ReadLine(disk / "integrity/format"); !format.empty())
     node.protection = format;
+  node.ignores_fua = IgnoresFua(folder, 0);
   node.backing_file = ReadLine(disk / "loop/backing_file");
   constexpr uint64_t kSysfsSectorBytes = 512;
   node.backing_offset_bytes =

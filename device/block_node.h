@@ -26,6 +26,8 @@ struct BlockNode {
   std::vector<std::string> holders;  // kernel names of devices built on it: "dm-0"
   std::string backing_file;          // of a loop device, or of the disk of a partition
   uint64_t backing_offset_bytes = 0;  // where it begins in that file
+  // It, or a device that it is built on, is known to take a write with FUA for one without.
+  bool ignores_fua = false;
   // Kernel names and numbers of its partitions.
   struct Partition {
     std::string name;

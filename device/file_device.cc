@@ -144,6 +144,7 @@ Status FileDevice::ReadGeometry() {
   if (geometry.is_block_device) {
     const BlockNode node = ReadBlockNode("/sys", {major(st.st_rdev), minor(st.st_rdev)});
     TRY(CheckUsable(node, geometry.path));
+    target_.is_fua_trusted = !node.ignores_fua;
     geometry.can_discard = node.can_discard && !geometry.is_read_only;
     geometry.can_write_zeroes = node.can_write_zeroes && !geometry.is_read_only;
     TRY(ReadBlockGeometry(&size_bytes));

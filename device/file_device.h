@@ -6,7 +6,8 @@
 // Direct I/O wherever the file system can; else through the page cache, with the
 // reason in buffered_reason().
 // Durability: Flush() is fdatasync(2), which makes the device below write out its own
-// cache; `fua` is RWF_DSYNC, right on images and on devices with and without FUA.
+// cache; `fua` is RWF_DSYNC, right on images and on devices with and without FUA. On those
+// that are known to ignore it (block_node.h) the write is followed by a flush.
 //
 // io_uring is used by one ring for each thread at work. It must be permitted: Open()
 // says so when it is not.

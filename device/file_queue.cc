@@ -218,7 +218,7 @@ void FileQueue::PrepareTransfer(Slot& slot, io_uring_sqe* entry) {
   else
     io_uring_prep_write(entry, kFile, data, piece, offset);
   // The kernel turns it into FUA or into a flush of the device, whatever it needs.
-  if (op.fua) entry->rw_flags = RWF_DSYNC;
+  if (op.fua && target_.is_fua_trusted) entry->rw_flags = RWF_DSYNC;
 }
 
 void FileQueue::TakeCompletion() {
@@ -265,6 +265,10 @@ void FileQueue::OnTransferred(uint32_t slot_index, uint64_t bytes) {
     std::memcpy(slot.op->data + slot.done_bytes, slot.bounce.data(), progress);
   slot.done_bytes += progress;
   if (slot.done_bytes < slot.op->length_bytes) return Send(slot_index);
+  if (slot.op->fua && !target_.is_fua_trusted) {
+    slot.step = Step::kSync;
+    return Send(slot_index);
+  }
   Finish(slot_index, std::nullopt);
 }
 

@@ -30,6 +30,8 @@ struct FileTarget {
   DeviceGeometry geometry;
   uint32_t memory_alignment = 1;  // of direct I/O
   uint32_t offset_alignment = 1;
+  // Else a write that must be durable is followed by a flush.
+  bool is_fua_trusted = true;
   std::atomic<ZeroWay> zero_way{ZeroWay::kZeroRange};
   std::atomic<int> queue_count{0};  // alive
 };

@@ -18,7 +18,9 @@ test_packages=(
   rsync file python3 qemu-utils duperemove
 )
 
-vm_packages=(qemu-system-x86 busybox-static cpio kmod dmsetup xz-utils)
+vm_packages=(
+  qemu-system-x86 busybox-static cpio kmod dmsetup xz-utils nbdkit nbdkit-plugin-dev
+)
 
 case "${1:-}" in
   build) wanted=("${build_packages[@]}") ;;

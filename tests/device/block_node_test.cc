@@ -54,6 +54,35 @@ TEST_F(SysfsTest, DiskAndPartition) {
   EXPECT_EQ(partition.holders, std::vector<std::string>{"dm-0"});
 }
 
+// Emulated drives take a write with FUA for one without, and so does what is built on them.
+TEST_F(SysfsTest, DrivesThatIgnoreFuaAreKnown) {
+  AddDevice("block/nvme0n1", "259:0");
+  WriteText(sys_ + "/block/nvme0n1/device/model", "QEMU NVMe Ctrl                          \n");
+  AddDevice("block/nvme0n1/nvme0n1p1", "259:1");
+  WriteText(sys_ + "/block/nvme0n1/nvme0n1p1/partition", "1\n");
+  AddDevice("block/nvme1n1", "259:2");
+  WriteText(sys_ + "/block/nvme1n1/device/model", "INTEL SSDPE2KX040T8\n");
+  AddDevice("block/dm-0", "253:0");
+  AddDevice("block/dm-1", "253:1");
+  AddDevice("block/dm-2", "253:2");
+  const auto lies_on = [&](const std::string& upper, const std::string& lower) {
+    fs::create_directories(sys_ + "/block/" + upper + "/slaves");
+    fs::create_directory_symlink(sys_ + "/block/" + lower,
+                                 sys_ + "/block/" + upper + "/slaves/" +
+                                     fs::path(lower).filename().string());
+  };
+  lies_on("dm-0", "nvme1n1");
+  lies_on("dm-0", "nvme0n1/nvme0n1p1");
+  lies_on("dm-1", "dm-0");
+  lies_on("dm-2", "nvme1n1");
+  EXPECT_TRUE(ReadBlockNode(sys_, {259, 0}).ignores_fua);
+  EXPECT_TRUE(ReadBlockNode(sys_, {259, 1}).ignores_fua);
+  EXPECT_FALSE(ReadBlockNode(sys_, {259, 2}).ignores_fua);
+  EXPECT_TRUE(ReadBlockNode(sys_, {253, 0}).ignores_fua);
+  EXPECT_TRUE(ReadBlockNode(sys_, {253, 1}).ignores_fua);
+  EXPECT_FALSE(ReadBlockNode(sys_, {253, 2}).ignores_fua);
+}
+
 TEST_F(SysfsTest, ZonedAndProtectedAreRefused) {
   const struct {
     const char *zoned, *protection;

@@ -1,4 +1,4 @@
-# The virtual machine of run_case.sh, which reads this file: fetches a
+# The virtual machine of run_case.sh and power_cuts.sh, which read this file: fetches a
 # kernel, builds an initramfs for a case, makes QEMU's command line. README.md tells how.
 #
 # Before: `here` (this directory), `bin` (the build's programs), `work`; prepare_run NAME.
