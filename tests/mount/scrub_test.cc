@@ -100,7 +100,7 @@ TEST_F(ScrubTest, StoppedItGoesOnAfterARemount) {
   sync();
   FlipBit(PlaceOf("first", 0));
   FlipBit(PlaceOf("second", 15 * kMiB));
-  ProgramResult scrub = Scrub({"--rate", "8M", "--background"});
+  ProgramResult scrub = Scrub({"--rate", "4M", "--background"});
   EXPECT_NE(scrub.exit_code, 2) << scrub.err;
   EXPECT_EQ(Scrub({"--rate", "max"}).exit_code, 2) << "one at a time";
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(HangLimitSeconds());
