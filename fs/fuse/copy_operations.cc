@@ -66,8 +66,10 @@ void Operations::CopyRange(Reply& reply, fuse_ino_t source, off_t source_offset,
     copy_arms_.DropSnapshot(*arm);
     arm.reset();
   }
+  const bool loses_bits = call.kill_privileges && HasSetIdBits(call.destination);
   const Result<uint64_t> copied =
       arm ? CopyArmed(std::move(*arm), thread, call) : volume_.Copy(call);
+  if (loses_bits) options_.invalidate_attributes(call.destination);
   copy_reports_.Add(call.destination, copied.ok() ? *copied : 0, report);
   if (!copied.ok() && MakesKernelCopy(copied.error().errno_value()))
     return reply.Errno(EREMOTEIO);

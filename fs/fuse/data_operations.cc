@@ -120,6 +120,7 @@ void Operations::Write(Reply& reply, fuse_ino_t inode, const char* data, size_t 
   // from what it last heard: the time of the write-back would be wrong for good.
   options.keep_times = options_.writeback_cache &&
                        (CurrentRequest()->write_flags & FUSE_WRITE_CACHE) != 0;
+  const bool loses_bits = options.kill_privileges && HasSetIdBits(InodeId(inode));
   const Status status =
       volume_.Write(InodeId(inode), FileOffset(static_cast<uint64_t>(offset)), {data, size},
                     options);
@@ -133,6 +134,7 @@ void Operations::Write(Reply& reply, fuse_ino_t inode, const char* data, size_t 
       options_.invalidate_attributes(InodeId(inode));
     return reply.Fail(status.error());
   }
+  if (loses_bits) options_.invalidate_attributes(InodeId(inode));
   reply.Written(size);
 }
 
@@ -155,8 +157,10 @@ void Operations::Allocate(Reply& reply, fuse_ino_t inode, int mode, off_t offset
   if (reply.caller().uid != 0) {
     AttributeChange change;
     change.kill_privileges = true;
+    const bool loses_bits = HasSetIdBits(InodeId(inode));
     const Result<InodeStat> changed = volume_.SetAttributes(InodeId(inode), change);
     if (!changed.ok()) return reply.Fail(changed.error());
+    if (loses_bits) options_.invalidate_attributes(InodeId(inode));
   }
   reply.Errno(0);
 }

@@ -179,7 +179,7 @@ void Operations::IoctlTrim(Reply& reply, std::span<const char> in) {
   fstrim_range range;
   if (!ReadArgument(in, &range)) return reply.Errno(EINVAL);
   const uint64_t volume_bytes = volume_.superblock().volume_bytes;
-  if (range.start >= volume_bytes) return reply.Errno(EINVAL);
+  if (range.start >= volume_bytes || range.len < kBlockBytes) return reply.Errno(EINVAL);
   const uint64_t length = std::min<uint64_t>(range.len, volume_bytes - range.start);
   const Result<uint64_t> discarded =
       volume_.Trim(DeviceOffset(range.start), DeviceOffset(range.start + length),

@@ -1,5 +1,7 @@
 #include "fs/fuse/operations.h"
 
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <new>
 
@@ -123,6 +125,11 @@ void Operations::Init(fuse_conn_info* connection) {
 
 bool Operations::MayHaveDirtyPages(InodeId inode) const {
   return writers_.IsOpen(inode);
+}
+
+bool Operations::HasSetIdBits(InodeId inode) const {
+  const Result<InodeStat> stat = volume_.GetAttributes(inode);
+  return stat.ok() && (stat->record.mode & (S_ISUID | S_ISGID)) != 0;
 }
 
 double Operations::AttributeTimeout(InodeId inode) const {

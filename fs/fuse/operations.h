@@ -170,6 +170,9 @@ class Operations {
   // Whether the kernel may have data of the file that the volume has not heard of.
   // Without the writeback cache, too: mapped memory is written back late.
   bool MayHaveDirtyPages(InodeId inode) const;
+  // Whether a change of contents by a user takes set-ID bits away. The kernel must then be
+  // told: it asks again for what it knows to have changed, and the mode is not of it.
+  bool HasSetIdBits(InodeId inode) const;
   double AttributeTimeout(InodeId inode) const;
   // Answers with an entry that counts a look-up, which is taken back when the kernel
   // does not want it any more.

@@ -245,6 +245,14 @@ bool HasCapability(const std::string& path) {
   return getxattr(path.c_str(), "security.capability", value, sizeof value) > 0;
 }
 
+// The mode alone, as `stat -c %A` asks for it: the kernel answers from what it has cached
+// while it does not know that the mode has changed.
+uint32_t CachedModeOf(const std::string& path) {
+  struct statx attributes {};
+  EXPECT_TRUE(Succeeds(statx(AT_FDCWD, path.c_str(), 0, STATX_MODE, &attributes)));
+  return attributes.stx_mode;
+}
+
 struct Change {
   const char* name;
   std::function<long(const std::string& path)> run;  // -1: errno
@@ -312,6 +320,7 @@ TEST_F(AttackTest, ChangesByUsersTakePrivilegesAway) {
     // Set-user-ID and set-group-ID; without x for the group it is no privilege.
     const std::string both = Make(std::string("both ") + change.name, 06777);
     EXPECT_EQ(AsOrdinaryUser([&] { return ErrnoOf(change.run(both)); }), 0);
+    EXPECT_EQ(CachedModeOf(both) & 07777, 0777u);
     EXPECT_EQ(Stat(both).st_mode & 07777, 0777u);
     const std::string capable = Make(std::string("capable ") + change.name, 0777);
     ASSERT_TRUE(Succeeds(setxattr(capable.c_str(), "security.capability", kCapability,
