@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
-#include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -42,14 +41,6 @@ Status CheckType(const struct stat& st, const std::string& path) {
       StrCat(path, " is ", what, "; a volume is a block device or an image file"));
 }
 
-// Whether an open file is the one that the kernel has below a loop device.
-bool IsBackingOf(int loop_fd, int file_fd) {
-  loop_info64 info = {};
-  struct stat st = {};
-  return ::ioctl(loop_fd, LOOP_GET_STATUS64, &info) == 0 && ::fstat(file_fd, &st) == 0 &&
-         info.lo_inode == st.st_ino && info.lo_device == st.st_dev;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<FileDevice>> FileDevice::Open(const std::string& path,
@@ -61,7 +52,8 @@ Result<std::unique_ptr<FileDevice>> FileDevice::Open(const std::string& path,
         mode == OpenMode::kReadWrite ? LockKind::kExclusive : LockKind::kShared;
     TRY_ASSIGN(device->lock_,
                VolumeLock::Take(device->fd_.get(), kind, options.wait, path));
-    TRY(device->LockLoopBacking(kind, options));
+    TRY_ASSIGN(device->loop_lock_,
+               LoopLock::Take(device->fd_.get(), kind, options.wait, path));
   }
   TRY(device->ReadGeometry());
   device->ChooseDirect();
@@ -106,33 +98,6 @@ Status FileDevice::OpenDescriptors(const std::string& path, OpenMode mode,
   target_.geometry.path = path;
   target_.geometry.is_block_device = is_block_device;
   target_.geometry.is_read_only = mode == OpenMode::kReadOnly;
-  return OkStatus();
-}
-
-// Best effort: a file that was removed, or lies where this process can't see it, can't be
-// locked, and nobody else finds it either.
-Status FileDevice::LockLoopBacking(LockKind kind, const Options& options) {
-  struct stat st = {};
-  if (!target_.geometry.is_block_device || ::fstat(fd_.get(), &st) != 0) return OkStatus();
-  const BlockNode node = ReadBlockNode("/sys", {major(st.st_rdev), minor(st.st_rdev)});
-  if (node.backing_file.empty()) return OkStatus();
-  Fd file(OpenRetrying(node.backing_file, O_RDWR));
-  if (!file.valid()) {
-    // Only a writer may lock it alone; sharing it still shows.
-    file = Fd(OpenRetrying(node.backing_file, O_RDONLY));
-    kind = LockKind::kShared;
-  }
-  if (!file.valid() || !IsBackingOf(fd_.get(), file.get())) return OkStatus();
-  uint64_t length_bytes = 0;
-  if (::ioctl(fd_.get(), BLKGETSIZE64, &length_bytes) != 0 || length_bytes == 0)
-    return OkStatus();
-  const DeviceRange range{DeviceOffset{node.backing_offset_bytes}, length_bytes};
-  auto lock = VolumeLock::TakeRange(
-      file.get(), kind, range, options.wait,
-      StrCat(node.backing_file, ", the file below ", target_.geometry.path, ","));
-  if (!lock.ok() && !lock.Is(ErrorCode::kBusy)) return OkStatus();  // it has no locks
-  TRY_ASSIGN(backing_lock_, std::move(lock));
-  backing_fd_ = std::move(file);
   return OkStatus();
 }
 

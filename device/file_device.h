@@ -22,6 +22,7 @@
 #include "base/mutex.h"
 #include "device/block_device.h"
 #include "device/file_queue.h"
+#include "device/loop_lock.h"
 #include "device/volume_lock.h"
 
 namespace cofs {
@@ -69,8 +70,6 @@ class FileDevice : public BlockDevice {
 
  private:
   FileDevice() = default;
-  // The lock on the file below a loop device.
-  Status LockLoopBacking(LockKind kind, const Options& options);
   // Open() in its steps.
   Status OpenDescriptors(const std::string& path, OpenMode mode, const Options& options);
   Status ReadGeometry();
@@ -84,8 +83,7 @@ class FileDevice : public BlockDevice {
   Fd claim_fd_;  // holds O_EXCL; no ring knows it, so that closing it lets go at once
   Fd fd_;
   VolumeLock lock_;  // on fd_, and so released before it
-  Fd backing_fd_;
-  VolumeLock backing_lock_;
+  LoopLock loop_lock_;
   std::string buffered_reason_;
   FileTarget target_;
 

@@ -75,7 +75,8 @@ void WriteText(const std::string& path, std::string_view text) {
 }
 
 std::unique_ptr<LoopDevice> LoopDevice::Attach(const std::string& image,
-                                               std::string* reason, bool read_only) {
+                                               std::string* reason, bool read_only,
+                                               DeviceRange part) {
   const Fd control(::open("/dev/loop-control", O_RDWR | O_CLOEXEC));
   const Fd file(::open(image.c_str(), O_RDWR | O_CLOEXEC));
   if (!control.valid() || !file.valid()) {
@@ -92,6 +93,8 @@ std::unique_ptr<LoopDevice> LoopDevice::Attach(const std::string& image,
     Fd fd(::open(loop->path_.c_str(), O_RDWR | O_CLOEXEC));
     loop_config config = {};
     config.fd = static_cast<__u32>(file.get());
+    config.info.lo_offset = part.offset.value();
+    config.info.lo_sizelimit = part.length_bytes;
     if (read_only) config.info.lo_flags = LO_FLAGS_READ_ONLY;
     if (fd.valid() && ::ioctl(fd.get(), LOOP_CONFIGURE, &config) == 0) {
       loop->fd_ = std::move(fd);

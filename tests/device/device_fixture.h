@@ -46,8 +46,9 @@ void WriteText(const std::string& path, std::string_view text);
 class LoopDevice {
  public:
   // nullptr, with the reason in words, where there is none to be had.
+  // `part`: of the image; all of it without a length.
   static std::unique_ptr<LoopDevice> Attach(const std::string& image, std::string* reason,
-                                            bool read_only = false);
+                                            bool read_only = false, DeviceRange part = {});
   ~LoopDevice();
   LoopDevice(const LoopDevice&) = delete;
   LoopDevice& operator=(const LoopDevice&) = delete;

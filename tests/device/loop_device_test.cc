@@ -83,6 +83,45 @@ TEST_F(LoopTest, LockOfANode) {
   EXPECT_TRUE(FileDevice::Open(link, OpenMode::kReadOnly).Is(ErrorCode::kBusy));
 }
 
+// A loop device locks its part of what lies below it, whichever is opened first.
+TEST_F(LoopTest, TheImageAndLoopDevicesOverItMeet) {
+  const std::string image = below_->folder / "image";
+  std::string reason;
+  const auto second = LoopDevice::Attach(image, &reason);
+  ASSERT_NE(second, nullptr) << reason;
+  const auto over = LoopDevice::Attach(second->path(), &reason);
+  ASSERT_NE(over, nullptr) << reason;
+  const std::string paths[] = {image, path_, second->path(), over->path()};
+  for (const std::string& first : paths) {
+    const auto device = FileDevice::Open(first, OpenMode::kReadWrite);
+    ASSERT_TRUE(device.ok()) << device.error().ToString();
+    for (const std::string& other : paths)
+      for (const OpenMode mode : {OpenMode::kReadWrite, OpenMode::kReadOnly})
+        EXPECT_TRUE(FileDevice::Open(other, mode).Is(ErrorCode::kBusy))
+            << other << " while " << first << " is open";
+  }
+  // Readers share.
+  const auto reader = FileDevice::Open(over->path(), OpenMode::kReadOnly);
+  ASSERT_TRUE(reader.ok()) << reader.error().ToString();
+  EXPECT_TRUE(FileDevice::Open(image, OpenMode::kReadOnly).ok());
+  EXPECT_TRUE(FileDevice::Open(image, OpenMode::kReadWrite).Is(ErrorCode::kBusy));
+}
+
+TEST_F(LoopTest, OtherPartsOfAnImageAreNotLocked) {
+  const std::string image = below_->folder / "image";
+  constexpr uint64_t kHalf = kContractDeviceBytes / 2;
+  std::string reason;
+  const auto front = LoopDevice::Attach(image, &reason, false, {DeviceOffset{}, kHalf});
+  const auto back = LoopDevice::Attach(image, &reason, false, {DeviceOffset{kHalf}, kHalf});
+  ASSERT_TRUE(front != nullptr && back != nullptr) << reason;
+  const auto device = FileDevice::Open(front->path(), OpenMode::kReadWrite);
+  ASSERT_TRUE(device.ok()) << device.error().ToString();
+  const auto other = FileDevice::Open(back->path(), OpenMode::kReadWrite);
+  EXPECT_TRUE(other.ok()) << other.error().ToString();
+  EXPECT_TRUE(FileDevice::Open(path_, OpenMode::kReadWrite).Is(ErrorCode::kBusy))
+      << "all of it";
+}
+
 TEST_F(LoopTest, ClaimedByTheKernel) {
   // As a mounted fuseblk holds it.
   Fd claim(::open(path_.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
