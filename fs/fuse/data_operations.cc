@@ -40,8 +40,10 @@ void Operations::Open(Reply& reply, fuse_ino_t inode, fuse_file_info* file) {
     change.size_bytes = 0;
     change.mtime = Now();
     change.kill_privileges = (request.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0;
+    const bool loses_bits = change.kill_privileges && HasSetIdBits(id);
     const Result<InodeStat> truncated = volume_.SetAttributes(id, change);
     if (!truncated.ok()) return reply.Fail(truncated.error());
+    if (loses_bits) options_.invalidate_attributes(id);
   }
   // What the kernel has in its page cache is read without a word to us.
   if ((file->flags & (O_ACCMODE | O_NOATIME)) == O_RDONLY && volume_.NoteAccess(id))
