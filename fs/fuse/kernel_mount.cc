@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -217,10 +218,28 @@ std::optional<MountedFileSystem> FindMounted(unsigned major, unsigned minor) {
   return std::nullopt;
 }
 
-Status BindMount(const std::string& from, const std::string& directory,
-                 unsigned long flags) {
-  if (::mount(from.c_str(), directory.c_str(), nullptr, MS_BIND, nullptr) != 0)
-    return ErrorOfErrno(errno, StrCat("mounting ", from, " at ", directory, " too"));
+Status MountToo(const MountedFileSystem& mounted, const std::string& directory,
+                unsigned long flags) {
+  const auto failed = [&] {
+    return ErrorOfErrno(errno,
+                        StrCat("mounting ", mounted.source, " at ", directory, " too"));
+  };
+  // A bind mount would join the peers of the one that it shows: what is mounted below the
+  // one would appear below the other. Other file systems' second mounts don't.
+  const Fd tree(::open_tree(AT_FDCWD, mounted.directory.c_str(),
+                            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (!tree.valid()) return failed();
+  struct stat root;
+  if (::fstat(tree.get(), &root) != 0) return failed();
+  if (major(root.st_dev) != mounted.major || minor(root.st_dev) != mounted.minor)
+    return Error(ErrorCode::kBusy, StrCat(mounted.source, " is mounted at ", mounted.directory,
+                                          ", and something else over it"));
+  mount_attr attributes{};
+  attributes.propagation = MS_PRIVATE;
+  if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) != 0)
+    return failed();
+  if (::move_mount(tree.get(), "", AT_FDCWD, directory.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0)
+    return failed();
   if (flags == 0) return OkStatus();
   if (::mount(nullptr, directory.c_str(), nullptr, MS_REMOUNT | MS_BIND | flags, nullptr) != 0)
     return ErrorOfErrno(errno, StrCat("setting the mount flags of ", directory));

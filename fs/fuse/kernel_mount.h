@@ -37,8 +37,9 @@ struct MountedFileSystem {
 std::vector<MountedFileSystem> ParseMountInfo(std::string_view text);
 // Where this block device is mounted as cofs in this namespace, if it is.
 std::optional<MountedFileSystem> FindMounted(unsigned major, unsigned minor);
-// Mounts at `directory`, too, what is mounted at `from`.
-Status BindMount(const std::string& from, const std::string& directory, unsigned long flags);
+// Mounts it at `directory`, too.
+Status MountToo(const MountedFileSystem& mounted, const std::string& directory,
+                unsigned long flags);
 // Changes the flags (ro, nosuid...) of what is mounted at `directory`.
 Status Remount(const std::string& directory, unsigned long flags);
 

@@ -74,7 +74,7 @@ std::optional<Status> MountAgain(const MountOptions& options, const MountPlace& 
   if (mounted->directory == place.directory)
     return Error(ErrorCode::kBusy,
                  StrCat(place.source, " is already mounted on ", place.directory));
-  return BindMount(mounted->directory, place.directory, options.kernel_flags);
+  return MountToo(*mounted, place.directory, options.kernel_flags);
 }
 
 Status OpenLogFile(const std::string& path) {

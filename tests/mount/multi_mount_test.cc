@@ -244,5 +244,28 @@ TEST_F(MultiMountOfABlockDeviceTest, WhatAnotherHostHasTakenIsReadOnlyAtOnce) {
   volume().Mount();
 }
 
+class SecondMountTest : public CofsMountTest {
+ protected:
+  SecondMountTest() : CofsMountTest({.size_bytes = 256 << 20, .block_device = true}) {}
+};
+
+TEST_F(SecondMountTest, ShowsTheSameAndIsNoPeer) {
+  MakeDirectory(Path("below"));
+  ASSERT_TRUE(Succeeds(mount(nullptr, root().c_str(), nullptr, MS_SHARED, nullptr)));
+  const ScratchDirectory second;
+  const ProgramResult result =
+      RunProgram({Bin("mount.cofs"), "-o", "nosuid", volume().device(), second.path()});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  WriteFile(Path("file"), "seen by both");
+  EXPECT_EQ(ReadFile(second.path() + "/file"), "seen by both");
+  // What is mounted below the one does not appear below the other.
+  ASSERT_TRUE(Succeeds(mount("none", Path("below").c_str(), "tmpfs", 0, "size=1M")));
+  WriteFile(Path("below/hidden"), "x");
+  EXPECT_FALSE(Exists(second.path() + "/below/hidden"));
+  ASSERT_TRUE(Succeeds(umount2(Path("below").c_str(), 0)));
+  ASSERT_TRUE(Succeeds(umount2(second.path().c_str(), 0)));
+  EXPECT_EQ(ReadFile(Path("file")), "seen by both");
+}
+
 }  // namespace
 }  // namespace cofs
