@@ -1,6 +1,10 @@
 // Repairs of names: what has none goes to lost+found.
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <utility>
+#include <vector>
+
 #include "base/log.h"
 #include "fsck/repairer.h"
 
@@ -124,11 +128,20 @@ Status Repairer::MoveEntry(InodeId directory, uint64_t cookie, bool suffixed) {
   return Error(ErrorCode::kNoSpace, StrCat("no name for inode ", dentry.inode));
 }
 
+namespace {
+
+// Those of one child; they are sorted by it. (std::ranges::equal_range is more than clang
+// 14 can take.)
+auto RangeOfLinks(const std::vector<LinkEntry>& links, InodeId child) {
+  return std::pair(std::ranges::lower_bound(links, child, {}, &LinkEntry::child),
+                   std::ranges::upper_bound(links, child, {}, &LinkEntry::child));
+}
+
+}  // namespace
+
 Status Repairer::KeepOneEntry(InodeId directory) {
   TRY_ASSIGN(const InodeRecord record, records_.GetInode(directory));
-  const auto& links = tables().links;
-  const auto [first, last] = std::ranges::equal_range(links, directory, {},
-                                                      &LinkEntry::child);
+  const auto [first, last] = RangeOfLinks(tables().links, directory);
   const auto named = std::ranges::find(first, last, record.parent, &LinkEntry::parent);
   const auto kept = named != last ? named : first;
   for (auto link = first; link != last; ++link)
@@ -138,8 +151,7 @@ Status Repairer::KeepOneEntry(InodeId directory) {
 }
 
 Status Repairer::CutCycle(InodeId directory) {
-  const auto [first, last] = std::ranges::equal_range(tables().links, directory, {},
-                                                      &LinkEntry::child);
+  const auto [first, last] = RangeOfLinks(tables().links, directory);
   for (auto link = first; link != last; ++link)
     records_.Delete(DentryKey(link->parent, link->cookie));
   const Status step = records_.EndStep();

@@ -4,6 +4,7 @@
 #   scripts/dependencies.sh build    what it takes to build and run
 #   scripts/dependencies.sh test     and to run the tests
 #   scripts/dependencies.sh vm       and those in a virtual machine
+#   scripts/dependencies.sh fuzz     build, test, and clang with libFuzzer
 #
 # Exit: 0 everything is there; 1 something is missing and could not be installed.
 set -euo pipefail
@@ -18,6 +19,7 @@ test_packages=(
   rsync file python3 qemu-utils duperemove
 )
 
+fuzz_packages=(clang libclang-rt-14-dev)
 vm_packages=(
   qemu-system-x86 busybox-static cpio kmod dmsetup xz-utils nbdkit nbdkit-plugin-dev
 )
@@ -26,8 +28,9 @@ case "${1:-}" in
   build) wanted=("${build_packages[@]}") ;;
   test) wanted=("${build_packages[@]}" "${test_packages[@]}") ;;
   vm) wanted=("${build_packages[@]}" "${test_packages[@]}" "${vm_packages[@]}") ;;
+  fuzz) wanted=("${build_packages[@]}" "${test_packages[@]}" "${fuzz_packages[@]}") ;;
   *)
-    echo "usage: $0 build|test|vm" >&2
+    echo "usage: $0 build|test|vm|fuzz" >&2
     exit 2
     ;;
 esac

@@ -13,6 +13,7 @@
 # Exit: 0 nothing was found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+scripts/dependencies.sh fuzz
 
 if [ "${1:-}" = images ]; then
   cmake --preset fuzz >/dev/null

@@ -113,25 +113,12 @@ struct ReleaseFilter {
   void operator()(void* filter) const { seccomp_release(filter); }
 };
 
-// Sends signals to this process and to no other.
-Status AllowOwnSignals(scmp_filter_ctx filter) {
-  const auto pid = static_cast<scmp_datum_t>(::getpid());
-  for (const char* name : {"kill", "tgkill"}) {
-    const int number = seccomp_syscall_resolve_name(name);
-    const int result =
-        seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 1, SCMP_A0_32(SCMP_CMP_EQ, pid));
-    if (result != 0) return SeccompError(result, name);
-  }
-  return OkStatus();
-}
-
-Status AllowLocalSockets(scmp_filter_ctx filter) {
-  for (const char* name : {"socket", "socketpair"}) {
-    const int number = seccomp_syscall_resolve_name(name);
-    const int result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 1,
-                                        SCMP_A0_32(SCMP_CMP_EQ, AF_UNIX));
-    if (result != 0) return SeccompError(result, name);
-  }
+// Allows a call when its first argument, 32 bits of it, is `wanted`.
+Status AllowWith(scmp_filter_ctx filter, const char* name, uint32_t wanted) {
+  const scmp_arg_cmp first{0, SCMP_CMP_MASKED_EQ, UINT32_MAX, wanted};
+  const int result = seccomp_rule_add_array(
+      filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(name), 1, &first);
+  if (result != 0) return SeccompError(result, name);
   return OkStatus();
 }
 
@@ -189,8 +176,11 @@ Status FilterSystemCalls() {
   seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
   TRY(AddAll(filter.get(), SCMP_ACT_ALLOW, kAllowed));
   TRY(AddAll(filter.get(), SCMP_ACT_KILL_PROCESS, kDeadly));
-  TRY(AllowOwnSignals(filter.get()));
-  TRY(AllowLocalSockets(filter.get()));
+  // Signals to this process, sockets of this machine.
+  for (const char* name : {"kill", "tgkill"})
+    TRY(AllowWith(filter.get(), name, static_cast<uint32_t>(::getpid())));
+  for (const char* name : {"socket", "socketpair"})
+    TRY(AllowWith(filter.get(), name, AF_UNIX));
   const int result = seccomp_load(filter.get());
   if (result != 0) return SeccompError(result, "loading it");
   return OkStatus();

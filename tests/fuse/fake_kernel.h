@@ -80,13 +80,15 @@ class FakeKernel {
   // Answers may come in any order.
   Answer Receive(uint64_t unique) {
     while (!answers_.contains(unique)) {
-      std::string message(2 << 20, '\0');
-      const ssize_t length = ::recv(kernel_.get(), message.data(), message.size(), 0);
+      ssize_t length;
+      do {
+        length = ::recv(kernel_.get(), buffer_.data(), buffer_.size(), 0);
+      } while (length < 0 && errno == EINTR);
       if (length < static_cast<ssize_t>(sizeof(fuse_out_header))) {
         ADD_FAILURE() << "no answer to request " << unique;
         return {};
       }
-      message.resize(static_cast<size_t>(length));
+      const std::string message = buffer_.substr(0, static_cast<size_t>(length));
       fuse_out_header header;
       std::memcpy(&header, message.data(), sizeof(header));
       EXPECT_EQ(header.len, message.size());
@@ -105,6 +107,7 @@ class FakeKernel {
   uint64_t next_unique_ = 2;
   uint32_t uid_ = 0, thread_ = 0;
   std::map<uint64_t, Answer> answers_;
+  std::string buffer_ = std::string(2 << 20, '\0');
 };
 
 }  // namespace cofs

@@ -12,7 +12,7 @@ namespace {
 class RandomDamage {
  public:
   RandomDamage(MemoryDevice& device, const BaseVolume& base, std::mt19937_64& random)
-      : device_(device), base_(base), random_(random) {
+      : device_(device), random_(random) {
     for (const Place& place : base.places)
       by_kind_[static_cast<size_t>(place.kind)].push_back(place.offset);
   }
@@ -132,7 +132,6 @@ class RandomDamage {
   }
 
   MemoryDevice& device_;
-  const BaseVolume& base_;
   std::mt19937_64& random_;
   std::array<std::vector<uint64_t>, kPlaceKindCount> by_kind_;
   DamageResult result_;

@@ -127,7 +127,10 @@ void ImageJudge::Repair(const MemoryDevice& image) {
   }
   const Report& report = outcome->report;
   ++(report.error_count() == 0 ? counts_.repaired : counts_.not_repairable);
-  if (report.error_count() > NeverRepairable(report))
+  // Of superblocks that lead nowhere nothing is touched.
+  const bool can_go_on = report.count(FindingId::kVolumeTruncated) == 0 &&
+                         report.count(FindingId::kSuperblockBothLost) == 0;
+  if (can_go_on && report.error_count() > NeverRepairable(report))
     Complain("left, though it can be repaired" + FirstFindings(report));
   ExpectRepaired(*copy, report);
 }
