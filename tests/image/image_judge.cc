@@ -127,8 +127,9 @@ void ImageJudge::Repair(const MemoryDevice& image) {
   }
   const Report& report = outcome->report;
   ++(report.error_count() == 0 ? counts_.repaired : counts_.not_repairable);
-  // Of superblocks that lead nowhere nothing is touched.
+  // Of superblocks that lead nowhere, or are of two volumes, nothing is touched.
   const bool can_go_on = report.count(FindingId::kVolumeTruncated) == 0 &&
+                         report.count(FindingId::kSuperblockDisagree) == 0 &&
                          report.count(FindingId::kSuperblockBothLost) == 0;
   if (can_go_on && report.error_count() > NeverRepairable(report))
     Complain("left, though it can be repaired" + FirstFindings(report));
