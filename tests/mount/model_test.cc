@@ -35,10 +35,10 @@ enum class Ending {
 };
 
 std::chrono::seconds RunTime() {
-  if (const char* text = getenv("COFS_MODEL_SECONDS"))
-    return std::chrono::seconds(std::atoi(text));
   const char* is_long = getenv("COFS_LONG");
-  return std::chrono::seconds(is_long != nullptr && std::string(is_long) == "1" ? 600 : 0);
+  if (is_long != nullptr && std::string(is_long) == "1") return std::chrono::seconds(600);
+  const char* text = getenv("COFS_MODEL_SECONDS");
+  return std::chrono::seconds(text != nullptr ? std::atoi(text) : 0);
 }
 
 class ModelTest : public CofsMountTest {
