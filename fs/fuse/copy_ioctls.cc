@@ -127,6 +127,11 @@ void Operations::IoctlCopyArm(Reply& reply, InodeId inode, uint64_t handle,
                              .how = arm.how,
                              .user = caller.uid});
   if (!put.ok()) return reply.Fail(put.error());
+  // A clone may end within a block at the end of the destination, and nowhere else. That
+  // end may lie in pages which copy_file_range(2) does not write back.
+  if (arm.length % kBlockBytes != 0 && MayHaveDirtyPages(inode))
+    return options_.after_write_back(inode, FileOffset(arm.destination_offset + arm.length),
+                                     reply.HandOver(), [](Reply& later) { later.Ioctl({}); });
   reply.Ioctl({});
 }
 

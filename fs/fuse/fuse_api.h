@@ -16,6 +16,8 @@ namespace cofs {
 inline constexpr uint64_t kFuseDirectIoAllowMmap = 1ull << 36;  // 7.39
 
 inline constexpr uint32_t kFuseOpStatx = 52;  // 7.39
+// As FUSE_COPY_FILE_RANGE, but its answer is a count of 64 bits.
+inline constexpr uint32_t kFuseOpCopyFileRange64 = 53;  // 7.45
 
 // struct fuse_sx_time, fuse_statx_in, fuse_statx and fuse_statx_out of protocol 7.39.
 struct FuseSxTime {

@@ -202,6 +202,13 @@ ssize_t FuseSession::Receive(Worker& worker) {
 void FuseSession::Dispatch(Worker& worker, size_t length_bytes) {
   fuse_in_header header;
   std::memcpy(&header, worker.start, sizeof(header));
+  if (header.opcode == kFuseOpCopyFileRange64) {
+    // The old request's answer has 32 bits and 32 zeros behind, which is the same as long
+    // as the count is below 4 GiB, and ours are. Answered with ENOSYS, two at once made
+    // Linux 6.18 take both requests for missing and copy by itself ever after.
+    header.opcode = FUSE_COPY_FILE_RANGE;
+    std::memcpy(worker.start, &header, sizeof(header));
+  }
   const std::span<const char> argument(worker.start + sizeof(header),
                                        length_bytes - sizeof(header));
   Request& request = worker.request;

@@ -40,8 +40,9 @@ Options of cofs:
   nosandbox             the daemon keeps all of its privileges, for debugging
 
 Options of mount(8):
-  ro, rw, noatime, relatime, strictatime, nodev, nosuid, noexec, remount,
-  allow_other, max_read=N, context=..., and those that only mount(8) itself looks at
+  ro, norecovery (the same: nothing is written), rw, noatime, relatime, strictatime,
+  nodev, nosuid, noexec, remount, allow_other, max_read=N, context=..., and those that
+  only mount(8) itself looks at
 )";
 
 namespace {
@@ -232,6 +233,7 @@ constexpr OptionRow kOptions[] = {
     {"log", Value::kRequired, LogFile},
     {"max_read", Value::kRequired, MaxRead},
     {"ro", Value::kNone, ReadOnly},
+    {"norecovery", Value::kNone, ReadOnly},  // which writes nothing anyway
     {"rw", Value::kNone, ReadWrite},
     {"noatime", Value::kNone, Atime<AtimePolicy::kNone>},
     {"relatime", Value::kNone, Atime<AtimePolicy::kRelative>},
