@@ -486,17 +486,23 @@ void MountDriver::Read() {
     Use(*id, opened);
   const int fd = opened.valid() ? opened.get() : held_.at(*id).get();
   AlignedBuffer buffer(RoundUp(length, kBlockBytes));
-  const ssize_t count =
-      pread(fd, buffer.data(), length, static_cast<off_t>(offset));
-  if (count < 0) {
-    gone_ = IsGone(options_.mount_point, errno);
-    if (!gone_) Fail(StrCat("read of ", *id, ": ", strerror(errno)));
-    return;
-  }
   const Model::Node& node = *model_.Find(*id);
   const std::string wanted =
       offset >= node.size_bytes() ? "" : node.data->substr(offset, length);
-  const auto same = SameBytes({buffer.data(), static_cast<size_t>(count)}, wanted);
+  size_t done = 0;
+  // A read that meets the crash ends with the page before it; the next one is an error.
+  do {
+    const ssize_t count = pread(fd, buffer.data() + done, length - done,
+                                static_cast<off_t>(offset + done));
+    if (count < 0) {
+      gone_ = IsGone(options_.mount_point, errno);
+      if (!gone_) Fail(StrCat("read of ", *id, ": ", strerror(errno)));
+      return;
+    }
+    if (count == 0) break;
+    done += static_cast<size_t>(count);
+  } while (done < wanted.size());
+  const auto same = SameBytes({buffer.data(), done}, wanted);
   if (!same)
     Fail(StrCat("read of ", length, " bytes at ", offset, " of ", *id,
                 direct ? ", direct: " : ": ", same.message()));
