@@ -95,7 +95,7 @@ class WatchedDevice : public BlockDevice {
   // From now on everything but reads is refused, with kIo and `reason`. What is under way
   // is not called back.
   void Fence(const Error& reason) EXCLUDES(fence_mutex_);
-  // The refusal of `op`; nullopt: it may go on.
+  // The refusal of such an operation; nullopt: it may go on.
   std::optional<Error> RefusalOf(IoKind kind) const EXCLUDES(fence_mutex_);
 
   const DeviceGeometry& geometry() const override { return base_->geometry(); }

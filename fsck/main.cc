@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "base/command_line.h"
 #include "base/log.h"
 #include "base/printable.h"
 #include "device/device_use.h"
@@ -296,12 +296,7 @@ int main(int argc, char** argv) {
     std::reverse(rest->begin(), rest->end());  // the order that CLI11 parses in
     app.parse(*rest);
   } catch (const CLI::ParseError& error) {
-    // It repeats what it was given, which may be a file's name.
-    std::ostringstream out, err;
-    const int code = app.exit(error, out, err);
-    std::fputs(out.str().c_str(), stdout);
-    std::fputs(cofs::WithoutControls(err.str(), cofs::LineEnds::kKept).c_str(), stderr);
-    return code == 0 ? 0 : cofs::kExitUsage;
+    return cofs::AnswerParseError(app, error, cofs::kExitUsage);
   }
   return cofs::Run(arguments);
 }

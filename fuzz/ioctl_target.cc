@@ -1,7 +1,6 @@
 #include "fuzz/ioctl_target.h"
 
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <sys/stat.h>
 
 #include <array>
@@ -10,11 +9,11 @@
 #include <thread>
 
 #include "base/log.h"
-#include "fs/fuse/cofs_ioctl.h"
 #include "fs/fuse/fuse_session.h"
 #include "fs/fuse/mount_options.h"
 #include "fs/fuse/operations.h"
 #include "fsck/volume_check.h"
+#include "fuzz/ioctl_commands.h"
 #include "tests/core/test_volume.h"
 #include "tests/fuse/fake_kernel.h"
 
@@ -24,23 +23,8 @@ namespace {
 constexpr int kCallsMax = 16;
 constexpr int kInputsOfAVolume = 300;
 constexpr size_t kFileBytes = 100'000;
-constexpr uint32_t kCommands[] = {COFS_IOC_STATS,
-                                  COFS_IOC_MAP,
-                                  COFS_IOC_COPY_ARM,
-                                  COFS_IOC_COPY_REPORT,
-                                  COFS_IOC_TICKET,
-                                  COFS_IOC_DEDUPE,
-                                  COFS_IOC_UNSHARE,
-                                  COFS_IOC_SET,
-                                  COFS_IOC_VERSION,
-                                  COFS_IOC_WRITE_BACK,
-                                  FITRIM,
-                                  FS_IOC_GETFLAGS,
-                                  FS_IOC_SETFLAGS,
-                                  FS_IOC_FSGETXATTR,
-                                  FS_IOC_FSSETXATTR};
 // Behind them: a command of the input's own, and what ioctls are for.
-enum : size_t { kOwnCommand = std::size(kCommands), kCopy, kWrite, kCallKinds };
+enum : size_t { kOwnCommand = std::size(kIoctlCommands), kCopy, kWrite, kCallKinds };
 
 struct Call {
   uint8_t place =
@@ -112,7 +96,7 @@ class IoctlWorld {
       std::memcpy(&request.cmd, argument.data(), 4);
       argument.remove_prefix(4);
     } else {
-      request.cmd = kCommands[call.kind % kCallKinds];
+      request.cmd = kIoctlCommands[call.kind % kCallKinds];
     }
     request.fh = handle;
     request.flags = on_directory ? FUSE_IOCTL_DIR : 0;

@@ -5,9 +5,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <sstream>
 #include <string>
 
+#include "base/command_line.h"
 #include "base/log.h"
 #include "base/printable.h"
 #include "mkfs/byte_size.h"
@@ -101,12 +101,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    // It repeats what it was given, which may be a file's name.
-    std::ostringstream out, err;
-    const int code = app.exit(error, out, err);
-    std::fputs(out.str().c_str(), stdout);
-    std::fputs(cofs::WithoutControls(err.str(), cofs::LineEnds::kKept).c_str(), stderr);
-    return code == 0 ? 0 : 1;
+    return cofs::AnswerParseError(app, error, 1);
   }
   return cofs::Run(arguments);
 }

@@ -83,7 +83,7 @@ Status FollowMode(const Store& store, InodeId id, const InodeRecord& record,
   const std::string key = XattrKey(id, kAccessAclXattr);
   TRY_ASSIGN(const std::optional<std::string> value, store.Get(key));
   if (!value) return OkStatus();
-  TRY_ASSIGN(PosixAcl acl, PosixAcl::Parse(*value));
+  TRY_ASSIGN(PosixAcl acl, PosixAcl::ParseStored(*value, id));
   acl.SetPermissionBits(record.mode);
   transaction.batch().Put(key, acl.Encode());
   return OkStatus();
@@ -116,9 +116,9 @@ Result<InodeStat> Attributes::Set(InodeId id, const AttributeChange& change) {
   TRY(core_.committer->CheckWritable());
   TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
   if (change.size_bytes) {
-    AttributeChange of_record = change;
-    of_record.size_bytes.reset();
-    if (change.mode) TRY(SetRecord(inode, of_record));
+    TRY(CheckSize(inode, change));
+    // The list that goes with the mode is no part of what a change of size writes.
+    if (change.mode) TRY(SetRecord(inode, {.mode = change.mode}));
     TRY(SetSize(inode, change));
   } else {
     TRY(SetRecord(inode, change));
@@ -144,22 +144,24 @@ Status Attributes::SetRecord(const InodeRef& inode, const AttributeChange& chang
   return OkStatus();
 }
 
-Status Attributes::SetSize(const InodeRef& inode, const AttributeChange& change) {
-  {
-    SharedLock lock(inode->mutex);
-    if (inode->reaped) return StaleInode(inode->id);
-    if (inode->is_directory())
-      return Error(ErrorCode::kIsDirectory, StrCat("inode ", inode->id));
-    if (!inode->is_regular())
-      return Error(ErrorCode::kInvalidArgument, StrCat("inode ", inode->id));
-    TRY(CheckChange(inode->record, change));
-    // Shrinking gives space back and works on a full volume.
-    if (*change.size_bytes > inode->record.size_bytes)
-      TRY(core_.store->AdmitGrowth(kAttributesBatchBytesMax));
-  }
-  if (change.kill_privileges) TRY(KillPrivileges(inode));
+Status Attributes::CheckSize(const InodeRef& inode, const AttributeChange& change) {
+  SharedLock lock(inode->mutex);
+  if (inode->reaped) return StaleInode(inode->id);
+  if (inode->is_directory())
+    return Error(ErrorCode::kIsDirectory, StrCat("inode ", inode->id));
+  if (!inode->is_regular())
+    return Error(ErrorCode::kInvalidArgument, StrCat("inode ", inode->id));
+  TRY(CheckChange(inode->record, change));
+  // Shrinking gives space back and works on a full volume.
+  if (*change.size_bytes > inode->record.size_bytes)
+    TRY(core_.store->AdmitGrowth(kAttributesBatchBytesMax));
   if (*change.size_bytes > kFileBytesMax)
     return Error(ErrorCode::kFileTooLarge, StrCat("inode ", inode->id));
+  return OkStatus();
+}
+
+Status Attributes::SetSize(const InodeRef& inode, const AttributeChange& change) {
+  if (change.kill_privileges) TRY(KillPrivileges(inode));
   const Timestamp now = Now();
   return data_.Truncate(inode, *change.size_bytes, [&](InodeRecord& record) {
     record.mtime = now;

@@ -32,6 +32,8 @@ class Attributes {
 
  private:
   Status SetRecord(const InodeRef& inode, const AttributeChange& change);
+  // What stands in the way of a change with a size, before anything of it is done.
+  Status CheckSize(const InodeRef& inode, const AttributeChange& change);
   Status SetSize(const InodeRef& inode, const AttributeChange& change);
 
   Core& core_;

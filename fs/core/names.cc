@@ -97,7 +97,7 @@ Result<InheritedAcls> InheritAcls(const Store& store, InodeId directory_id,
     record.mode &= ~(umask & 0777);
     return inherited;
   }
-  TRY_ASSIGN(PosixAcl acl, PosixAcl::Parse(*value));
+  TRY_ASSIGN(PosixAcl acl, PosixAcl::ParseStored(*value, directory_id));
   acl.RestrictTo(record.mode);
   record.mode = (record.mode & ~0777u) | acl.PermissionBits();
   if (!acl.IsMinimal()) inherited.access = acl.Encode();

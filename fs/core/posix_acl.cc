@@ -55,6 +55,12 @@ Result<PosixAcl> PosixAcl::Parse(std::string_view value) {
   return acl;
 }
 
+Result<PosixAcl> PosixAcl::ParseStored(std::string_view value, InodeId inode) {
+  Result<PosixAcl> acl = Parse(value);
+  if (acl.ok()) return acl;
+  return Error(ErrorCode::kCorrupt, StrCat("access control list of inode ", inode));
+}
+
 std::string PosixAcl::Encode() const {
   std::string value;
   ByteWriter out(value);

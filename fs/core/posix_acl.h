@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/types.h"
 
 namespace cofs {
 
@@ -25,6 +26,8 @@ class PosixAcl {
   // kInvalidArgument: not in that format, or entries that make no list (out of order, one
   // of the three obligatory ones or a needed mask missing).
   static Result<PosixAcl> Parse(std::string_view value);
+  // Of one that the volume holds: kCorrupt, with the inode.
+  static Result<PosixAcl> ParseStored(std::string_view value, InodeId inode);
   std::string Encode() const;
 
   // Whether permission bits say it all.

@@ -283,6 +283,10 @@ void Scrubber::SaveIfDue() {
 
 void Scrubber::Save() {
   if (core_.committer->read_only()) return;
+  // A full store is left alone: only the place is lost.
+  constexpr uint64_t kRecordBytesMax = 256;
+  if (const Status room = core_.store->AdmitGrowth(kRecordBytesMax); !room.ok())
+    return LogWarning(StrCat("where the scrub stands was not saved: ", room.error().ToString()));
   Transaction change;
   {
     MutexLock lock(mutex_);

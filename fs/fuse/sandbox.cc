@@ -14,22 +14,11 @@
 #include <memory>
 
 #include "base/log.h"
+#include "base/sanitizer.h"
 #include "fs/fuse/capabilities.h"
 
 namespace cofs {
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kUnderSanitizer = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool kUnderSanitizer = true;
-#else
-constexpr bool kUnderSanitizer = false;
-#endif
-#else
-constexpr bool kUnderSanitizer = false;
-#endif
 
 // By name: of what the C library, RocksDB, libfuse, io_uring, libnvme and libdevmapper
 // call. Names that an architecture or libseccomp does not know are left out.

@@ -151,5 +151,20 @@ INSTANTIATE_TEST_SUITE_P(
         AtimeCase{AtimePolicy::kNone, SecondsAgo(100), SecondsAgo(50), false},
         AtimeCase{AtimePolicy::kStrict, SecondsAgo(50), SecondsAgo(100), true}));
 
+TEST(Attributes, ARefusedSizeChangesNothingElse) {
+  TestVolume volume;
+  const InodeId directory = MakeDirectory(*volume, kRootInode, "d");
+  EXPECT_CODE(kIsDirectory,
+              volume->SetAttributes(directory, {.mode = 0700, .size_bytes = 0}));
+  EXPECT_EQ(0040755u, RecordOf(*volume, directory).mode);
+  const InodeId file = MakeFile(*volume, kRootInode, "f");
+  EXPECT_CODE(kFileTooLarge, volume->SetAttributes(
+                                 file, {.mode = 0700, .size_bytes = kFileBytesMax + 1}));
+  EXPECT_EQ(0100644u, RecordOf(*volume, file).mode);
+  ASSERT_OK(volume->SetAttributes(file, {.mode = 0700, .size_bytes = 5}));
+  EXPECT_EQ(0100700u, RecordOf(*volume, file).mode);
+  EXPECT_EQ(5u, RecordOf(*volume, file).size_bytes);
+}
+
 }  // namespace
 }  // namespace cofs

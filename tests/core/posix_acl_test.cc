@@ -61,6 +61,12 @@ TEST(PosixAclTest, RefusesWhatIsNoList) {
         << ::testing::PrintToString(value);
 }
 
+TEST(PosixAclTest, OneThatTheVolumeHoldsIsDamaged) {
+  const Result<PosixAcl> damaged = PosixAcl::ParseStored("x", InodeId{42});
+  EXPECT_TRUE(damaged.Is(ErrorCode::kCorrupt));
+  EXPECT_TRUE(PosixAcl::ParseStored(Encoded({kOwner, kGroup, kOthers}), InodeId{42}).ok());
+}
+
 TEST(PosixAclTest, TheMaskIsTheGroupOfTheMode) {
   PosixAcl minimal = *PosixAcl::Parse(Encoded({kOwner, kGroup, kOthers}));
   EXPECT_TRUE(minimal.IsMinimal());

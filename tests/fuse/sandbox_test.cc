@@ -18,19 +18,12 @@
 #include <functional>
 #include <thread>
 
+#include "base/sanitizer.h"
 #include "device/file_device.h"
 #include "fs/fuse/capabilities.h"
 
 namespace cofs {
 namespace {
-
-constexpr bool IsSanitized() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  return true;
-#else
-  return false;
-#endif
-}
 
 // The child's exit code, or 128 + the signal that ended it.
 int InChild(const std::function<int()>& body) {
@@ -55,7 +48,7 @@ int ErrnoOf(long result) { return result < 0 ? errno : 0; }
 class FilterTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (IsSanitized()) GTEST_SKIP() << "the sanitizer makes calls of its own";
+    if (kUnderSanitizer) GTEST_SKIP() << "the sanitizer makes calls of its own";
   }
 };
 
@@ -139,7 +132,7 @@ TEST(SandboxTest, SaysWhatItHasGivenUp) {
   EXPECT_EQ(InChild([] {
               if (!EnterSandbox(0).ok()) return 1;
               const std::string wanted =
-                  IsSanitized()
+                  kUnderSanitizer
                       ? "capabilities none, no new privileges"
                       : "capabilities none, no new privileges, system calls filtered";
               return DescribeSandbox() == wanted ? 0 : 2;

@@ -3,7 +3,6 @@
 // volume is clean afterwards. COFS_SEED=n takes others, COFS_LONG=1 ten minutes of it.
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/fs.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -17,7 +16,7 @@
 #include <iterator>
 #include <random>
 
-#include "fs/fuse/cofs_ioctl.h"
+#include "fuzz/ioctl_commands.h"
 #include "tests/mount/file_io.h"
 #include "tests/mount/mounted_volume.h"
 
@@ -42,22 +41,6 @@ constexpr uint64_t kOddNumbers[] = {0,
                                     uint64_t{1} << 63,
                                     UINT64_MAX - 4095,
                                     UINT64_MAX};
-
-const unsigned long kCommands[] = {COFS_IOC_STATS,
-                                   COFS_IOC_MAP,
-                                   COFS_IOC_COPY_ARM,
-                                   COFS_IOC_COPY_REPORT,
-                                   COFS_IOC_TICKET,
-                                   COFS_IOC_DEDUPE,
-                                   COFS_IOC_UNSHARE,
-                                   COFS_IOC_SET,
-                                   COFS_IOC_VERSION,
-                                   COFS_IOC_WRITE_BACK,
-                                   FITRIM,
-                                   FS_IOC_GETFLAGS,
-                                   FS_IOC_SETFLAGS,
-                                   FS_IOC_FSGETXATTR,
-                                   FS_IOC_FSSETXATTR};
 
 class Caller {
  public:
@@ -102,7 +85,7 @@ class Caller {
   }
 
   void CallOnce() {
-    unsigned long command = kCommands[random_() % std::size(kCommands)];
+    unsigned long command = kIoctlCommands[random_() % std::size(kIoctlCommands)];
     // Other sizes, other directions, other numbers.
     if (random_() % 8 == 0) command ^= 1ul << random_() % 32;
     if (random_() % 16 == 0)

@@ -13,22 +13,11 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "base/sanitizer.h"
 #include "tests/mount/file_io.h"
 
 namespace cofs {
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kUnderSanitizer = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool kUnderSanitizer = true;
-#else
-constexpr bool kUnderSanitizer = false;
-#endif
-#else
-constexpr bool kUnderSanitizer = false;
-#endif
 
 constexpr int kProgramLimitMs = 550'000;
 
