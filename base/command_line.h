@@ -2,12 +2,28 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <cstdio>
+#include <exception>
+#include <optional>
 #include <sstream>
+#include <string>
 
 #include "base/printable.h"
 
 namespace cofs {
+
+// "4096", "64K", "1G"; nullopt when it is none.
+inline std::optional<uint64_t> ParseBytes(std::string text) {
+  try {
+    CLI::AsSizeValue(false)(text);
+    size_t end = 0;
+    const uint64_t value = std::stoull(text, &end);
+    if (end == text.size()) return value;
+  } catch (const std::exception&) {
+  }
+  return std::nullopt;
+}
 
 // Prints what a command line that was not carried out is answered with: help and the
 // version on standard output, else the error, which repeats what it was given: that may be

@@ -1,6 +1,11 @@
 // cofs: the program for mounted volumes. Each sub-command is one file of this folder.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <string>
 
 #include "base/command_line.h"
@@ -8,7 +13,6 @@
 #include "cli/clone_command.h"
 #include "cli/copy_command.h"
 #include "cli/map_command.h"
-#include "cli/probe_command.h"
 #include "cli/scrub_command.h"
 #include "cli/set_command.h"
 #include "cli/stat_command.h"
@@ -27,8 +31,6 @@ struct Arguments {
   uint64_t minimum_bytes = 0;
   std::vector<std::string> settings;
   TopOptions top;
-  ProbeOptions probe;
-  std::string scratch;
   CopyCommandOptions copy;
   std::vector<std::string> copy_paths;
   std::string copy_directory, reflink = "auto", progress = "auto";
@@ -98,18 +100,6 @@ void AddSet(CLI::App& app, Arguments& a) {
   set->callback([&a] { a.exit_code = RunSet(a.path, a.settings); });
 }
 
-// "4096", "64K", "1G"; nullopt when it is none.
-std::optional<uint64_t> ParseBytes(std::string text) {
-  try {
-    CLI::AsSizeValue(false)(text);
-    size_t end = 0;
-    const uint64_t value = std::stoull(text, &end);
-    if (end == text.size()) return value;
-  } catch (const std::exception&) {
-  }
-  return std::nullopt;
-}
-
 void AddScrub(CLI::App& app, Arguments& a) {
   CLI::App* scrub = app.add_subcommand(
       "scrub", "Verifies all data and metadata of a mounted volume (root only)");
@@ -146,43 +136,6 @@ void AddScrub(CLI::App& app, Arguments& a) {
     if (a.scrub_stop) a.scrub.action = ScrubAction::kStop;
     if (a.scrub_status) a.scrub.action = ScrubAction::kStatus;
     a.exit_code = RunScrub(a.path, a.scrub);
-  });
-}
-
-// "OFFSET:LENGTH", each a size; nullopt when it is none.
-std::optional<DeviceRange> ParseRange(const std::string& text) {
-  const size_t colon = text.find(':');
-  if (colon == std::string::npos) return std::nullopt;
-  const auto offset = ParseBytes(text.substr(0, colon));
-  const auto length = ParseBytes(text.substr(colon + 1));
-  if (!offset || !length) return std::nullopt;
-  return DeviceRange{DeviceOffset(*offset), *length};
-}
-
-void AddProbe(CLI::App& app, Arguments& a) {
-  CLI::App* probe = app.add_subcommand(
-      "probe", "Which ways of copying a device, an image or a mounted volume has");
-  probe->footer(
-      "A trial copy proves what a device says it can. It is done in free blocks of a\n"
-      "cofs volume that is not mounted; of a mounted one its daemon has done it. On\n"
-      "anything else nothing is written unless an option allows it; what was there is\n"
-      "put back.");
-  probe->add_option("TARGET", a.path, "a device, an image, or the directory of a mount")
-      ->required();
-  probe->add_flag("--json", a.json, "for programs");
-  probe->add_flag("--write-test", a.probe.write_test,
-                  "a trial copy in the middle of a device that holds nothing known");
-  probe->add_option("--scratch", a.scratch, "OFFSET:LENGTH of a trial copy, in bytes or with "
-                                            "K, M, G; whatever is there is put back");
-  probe->callback([&a] {
-    if (!a.scratch.empty()) {
-      a.probe.scratch = ParseRange(a.scratch);
-      if (!a.probe.scratch)
-        throw CLI::ValidationError("--scratch", "'" + Printable(a.scratch) +
-                                                    "' is not OFFSET:LENGTH");
-    }
-    a.probe.json = a.json;
-    a.exit_code = RunProbe(a.path, a.probe);
   });
 }
 
@@ -250,18 +203,37 @@ void AddCopy(CLI::App& app, Arguments& a) {
   });
 }
 
+// The one command that reads volumes itself is a program of its own: the libraries that it
+// needs take longer to load than a clone of a large file takes (probe_main.cc).
+int BecomeProbe(char** arguments) {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  for (const std::filesystem::path& directory :
+       {self.parent_path(), std::filesystem::path(COFS_LIBEXEC_DIRECTORY)})
+    ::execv((directory / "cofs-probe").c_str(), arguments);
+  LogError(StrCat("cofs-probe can't be started from ", self.parent_path().string(), " or ",
+                  COFS_LIBEXEC_DIRECTORY, ": ", std::strerror(errno)));
+  return 2;
+}
+
+void AddProbe(CLI::App& app) {
+  app.add_subcommand("probe",
+                     "Which ways of copying a device, an image or a mounted volume has");
+}
+
 }  // namespace
 }  // namespace cofs
 
 int main(int argc, char** argv) {
   cofs::SetLogProgram("cofs");
+  if (argc > 1 && std::strcmp(argv[1], "probe") == 0) return cofs::BecomeProbe(argv + 1);
   CLI::App app("Looks at cofs volumes and works on them.", "cofs");
   app.set_version_flag("-V,--version", "cofs " COFS_VERSION);
   app.require_subcommand(1);
   cofs::Arguments arguments;
   cofs::AddStat(app, arguments);
   cofs::AddTop(app, arguments);
-  cofs::AddProbe(app, arguments);
+  cofs::AddProbe(app);
   cofs::AddCopy(app, arguments);
   cofs::AddClone(app, arguments);
   cofs::AddSet(app, arguments);

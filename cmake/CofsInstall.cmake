@@ -1,5 +1,6 @@
 install(TARGETS mkfs.cofs fsck.cofs mount.cofs DESTINATION ${CMAKE_INSTALL_SBINDIR})
 install(TARGETS cofs DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS cofs-probe DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/cofs)
 # LD_PRELOAD=PREFIX/lib/.../cofs/cofs-reflink.so
 install(TARGETS cofs_reflink LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/cofs)
 # #include <cofs/ioctl.h>

@@ -2,7 +2,7 @@
 #@ timeout 420
 #@ modules nvme fuse
 #@ programs umount
-#@ binaries mkfs.cofs mount.cofs fsck.cofs cofs
+#@ binaries mkfs.cofs mount.cofs fsck.cofs cofs cofs-probe
 #@ disk drive 256M
 #@ disk zero 64M
 #@ qemu -trace pci_nvme_copy
