@@ -121,6 +121,7 @@ Status FileTable::Adopt(Origin origin) {
     return Error(ErrorCode::kCorrupt, "the file ids of the journal have run out");
   next_id_ = durable_id_limit_ = state.file_id_limit;
   state_ = std::move(state);
+  if (!read_only_) KeepSpareSegment(EncodeSnapshot(state_).size());
   PublishPool();
   return OkStatus();
 }
@@ -364,10 +365,25 @@ bool FileTable::HasStagedChanges() const {
   return !staged_.empty() || !grown_groups_.empty();
 }
 
+// A segment is one run, and files leave none when the pool gets full and has been written
+// to for long: the run for the next segment is kept from them.
+void FileTable::KeepSpareSegment(size_t snapshot_bytes) {
+  const uint64_t wanted = Journal::SegmentBytesWanted(snapshot_bytes);
+  if (spare_segment_ && spare_segment_->length_bytes >= wanted) return;
+  auto run = pool_.AllocateRun(wanted);
+  if (!run.ok() && !spare_segment_)
+    run = pool_.AllocateRun(Journal::SegmentBytesMin(snapshot_bytes));
+  if (!run.ok()) return;
+  if (spare_segment_) pool_.Release(*spare_segment_);
+  spare_segment_ = run.value();
+}
+
 Result<DeviceRange> FileTable::NewSegment(size_t snapshot_bytes) {
-  auto wanted = pool_.AllocateRun(Journal::SegmentBytesWanted(snapshot_bytes));
-  if (wanted.ok()) return wanted;
-  return pool_.AllocateRun(Journal::SegmentBytesMin(snapshot_bytes));
+  KeepSpareSegment(snapshot_bytes);
+  const uint64_t least = Journal::SegmentBytesMin(snapshot_bytes);
+  if (!spare_segment_ || spare_segment_->length_bytes < least)
+    return Error(ErrorCode::kNoSpace, StrCat("one run of ", least, " bytes in the pool"));
+  return *std::exchange(spare_segment_, std::nullopt);
 }
 
 Status FileTable::CommitOnce() {
@@ -393,6 +409,7 @@ Status FileTable::CommitOnce() {
                                 publish_));
       lock.Lock();
       pool_.Release(old_segment);
+      KeepSpareSegment(snapshot.size());
     }
   }
   if (segment_ == old_segment && !changes.empty()) {
@@ -430,8 +447,12 @@ void FileTable::Account(const VolumeFile& file, uint64_t more_bytes,
   if (file.is_table) table_bytes_ += more_bytes - less_bytes;
 }
 
+uint64_t FileTable::FreeBytes() const {
+  return pool_.free_bytes() + (spare_segment_ ? spare_segment_->length_bytes : 0);
+}
+
 void FileTable::PublishPool() {
-  free_bytes_.store(pool_.free_bytes(), std::memory_order_relaxed);
+  free_bytes_.store(FreeBytes(), std::memory_order_relaxed);
   pool_bytes_.store(pool_.total_bytes(), std::memory_order_relaxed);
 }
 
@@ -485,7 +506,7 @@ FileTableUsage FileTable::usage() const {
   MutexLock lock(mutex_);
   FileTableUsage usage;
   usage.pool_bytes = pool_.total_bytes();
-  usage.free_bytes = pool_.free_bytes();
+  usage.free_bytes = FreeBytes();
   usage.journal_bytes = segment_.length_bytes;
   for (const auto& [name, file] : files_) usage.table_count += file->is_table ? 1 : 0;
   return usage;

@@ -21,6 +21,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -171,6 +172,9 @@ class FileTable {
   // Adds the lengths of WALs and MANIFESTs that have grown.
   void StageLengths() REQUIRES(mutex_);
   Result<DeviceRange> NewSegment(size_t snapshot_bytes) REQUIRES(mutex_);
+  void KeepSpareSegment(size_t snapshot_bytes) REQUIRES(mutex_);
+  // Of the pool, the spare segment included: the reserve counts it.
+  uint64_t FreeBytes() const REQUIRES(mutex_);
   void Reclaim() REQUIRES(mutex_);
   void Retire(VolumeFile& file) EXCLUDES(mutex_);
   void PublishPool() REQUIRES(mutex_);
@@ -200,6 +204,8 @@ class FileTable {
   uint64_t next_id_ GUARDED_BY(mutex_) = 0;
   uint64_t durable_id_limit_ GUARDED_BY(mutex_) = 0;
   DeviceRange segment_ GUARDED_BY(mutex_);
+  // For the next one; free as far as the journal tells.
+  std::optional<DeviceRange> spare_segment_ GUARDED_BY(mutex_);
 
   std::atomic<uint64_t> free_bytes_{0};
   std::atomic<uint64_t> pool_bytes_{0};

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "extent_map/store/batch.h"
+#include "extent_map/store/range_compaction.h"
 #include "extent_map/store/read_errors.h"
 #include "extent_map/store/read_pace.h"
 
@@ -91,7 +92,8 @@ RocksStore::RocksStore(std::unique_ptr<Engine> engine, StoreOptions options)
   });
   compactor_.emplace([this] {
     const rocksdb::Status status =
-        engine_->db->CompactRange(rocksdb::CompactRangeOptions(), nullptr, nullptr);
+        CompactByRanges(*engine_->db, kCompactionTablesMax / 2 *
+                                          engine_->sizing.memtable_bytes);
     if (!status.ok()) Fail(status, "compacting the store");
   });
 }

@@ -4,6 +4,9 @@
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 
+#include <chrono>
+#include <thread>
+
 #include "base/codec.h"
 #include "fs/core/posix_acl.h"
 #include "tests/core/test_volume.h"
@@ -92,6 +95,39 @@ TEST(Xattrs, GoWithTheirInode) {
   ASSERT_OK(volume->Unlink(kRoot, "f"));
   ASSERT_OK(volume->DrainRemoved());
   EXPECT_CODE(kStale, volume->ListXattrs(file));
+  volume.Remount();
+}
+
+// The largest records that there are, of which two fill a memtable of a small volume: the
+// store must have kept room for what unlinking and compacting them takes.
+TEST(Xattrs, AVolumeFullOfLargeOnesIsEmptied) {
+  TestVolume volume;
+  for (int round = 0; round < 3; ++round) {
+    const std::string value(60'000, static_cast<char>('a' + round));
+    int count = 0;
+    for (bool is_full = false; !is_full; ++count) {
+      ASSERT_LT(count, 20'000);
+      const auto made = volume->Create(kRoot, Numbered("f", count), File());
+      if (made.ok()) volume->Forget(made->id, 1);
+      is_full = !made.ok() ||
+                !volume->SetXattr(made->id, "user.large", value, XattrMode::kSet).ok();
+    }
+    EXPECT_GE(count, 500) << "round " << round;
+    for (const auto& [name, id] : EntriesOf(*volume, kRoot))
+      ASSERT_OK(volume->Unlink(kRoot, name)) << "round " << round << ", " << name;
+    ASSERT_OK(volume->DrainRemoved());
+    // What was deleted takes room until it is compacted away.
+    const auto is_roomy = [&volume] {
+      const StoreUsage store = volume->usage().store;
+      return store.pool_free_bytes > store.pool_bytes / 4 * 3;
+    };
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!is_roomy() && std::chrono::steady_clock::now() < end) {
+      volume->SetXattr(kRoot, "user.any", "v", XattrMode::kSet).IgnoreError("may be full");
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    EXPECT_TRUE(is_roomy()) << "round " << round;
+  }
   volume.Remount();
 }
 
