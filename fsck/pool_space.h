@@ -32,6 +32,10 @@ class PoolSpace : public PoolSpaceSource {
     }
     return Error(ErrorCode::kNoSpace, "the pool");
   }
+  // What the check counts as the pool's stays that.
+  Status PrepareReturn() override {
+    return Error(ErrorCode::kNotSupported, "giving back while the volume is checked");
+  }
   void ReturnFromPool(DeviceRange range) override EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     std::erase(taken_, range);

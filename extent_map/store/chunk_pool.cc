@@ -1,6 +1,7 @@
 #include "extent_map/store/chunk_pool.h"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 
 namespace cofs::store {
@@ -113,6 +114,38 @@ Result<DeviceRange> ChunkPool::AllocateRun(uint64_t length_bytes) {
     if (run->second >= length)
       return TakeFrom(std::prev(run.base()), run->first + run->second - length, length);
   return Error(ErrorCode::kNoSpace, StrCat("one run of ", length, " bytes in the pool"));
+}
+
+std::vector<DeviceRange> ChunkPool::GiveBack(uint64_t bytes_max, DeviceOffset kept) {
+  const uint64_t least = kGiveBackChunksMin * chunk_bytes_;
+  std::vector<DeviceRange> runs;
+  for (const auto& [offset, length] : free_)
+    if (length >= least && Holding(ranges_, offset)->first != kept.value())
+      runs.push_back({DeviceOffset{offset}, length});
+  std::ranges::sort(runs, std::ranges::greater(), &DeviceRange::length_bytes);
+  std::vector<DeviceRange> given;
+  uint64_t left = RoundDown(bytes_max, chunk_bytes_);
+  for (const DeviceRange& run : runs) {
+    if (left < least || given.size() == kGiveBackRunsMax) break;
+    const uint64_t part = std::min(run.length_bytes, left);
+    const uint64_t offset = run.end().value() - part;
+    given.push_back(TakeFrom(free_.find(run.offset.value()), offset, part));
+    RemoveRange(given.back());
+    left -= part;
+  }
+  return given;
+}
+
+void ChunkPool::RemoveRange(DeviceRange range) {
+  const auto owner = Holding(ranges_, range.offset.value());
+  const uint64_t owner_end = owner->first + owner->second;
+  const uint64_t end = range.end().value();
+  if (owner->first < range.offset.value())
+    owner->second = range.offset.value() - owner->first;
+  else
+    ranges_.erase(owner);
+  if (end < owner_end) ranges_.emplace(end, owner_end - end);
+  total_bytes_ -= range.length_bytes;
 }
 
 void ChunkPool::Release(DeviceRange range) {

@@ -32,6 +32,10 @@ class ChunkPool {
   // One run, from the far end, where it does not split the room of growing files.
   Result<DeviceRange> AllocateRun(uint64_t length_bytes);
   void Release(DeviceRange range);
+  // Takes up to `bytes_max` out of the pool for good: whole free runs of at least
+  // kGiveBackChunksMin chunks, the longest first, kGiveBackRunsMax at most, of the last one
+  // its end. Nothing of the pool's range that begins at `kept`.
+  std::vector<DeviceRange> GiveBack(uint64_t bytes_max, DeviceOffset kept);
 
   uint64_t chunk_bytes() const { return chunk_bytes_; }
   uint64_t free_bytes() const { return free_bytes_; }
@@ -39,12 +43,15 @@ class ChunkPool {
   uint64_t total_bytes() const { return total_bytes_; }
 
  private:
+  static constexpr uint64_t kGiveBackChunksMin = 16;
+  static constexpr size_t kGiveBackRunsMax = 64;
   using Runs = std::map<uint64_t, uint64_t>;  // offset to length
   DeviceRange TakeFrom(Runs::iterator run, uint64_t offset, uint64_t length_bytes);
   // Cuts `range` at the borders of the pool's ranges; kCorrupt unless all of it is whole
   // chunks. A file's extents may run on from one range to the next.
   Result<std::vector<DeviceRange>> CutAtRanges(DeviceRange range) const;
   void ReleasePiece(DeviceRange piece);
+  void RemoveRange(DeviceRange range);
 
   uint64_t chunk_bytes_;
   uint64_t free_bytes_ = 0;

@@ -474,6 +474,23 @@ Status FileTable::AddPoolRange(DeviceRange range) {
   return OkStatus();
 }
 
+Result<std::vector<DeviceRange>> FileTable::GiveBack(uint64_t bytes_max) {
+  TRY(CheckWritable());
+  std::vector<DeviceRange> given;
+  {
+    MutexLock lock(mutex_);
+    // A repair looks for the store's files from the range of mkfs on: it stays.
+    given = pool_.GiveBack(bytes_max, state_.pool.front().offset);
+    if (given.empty()) return given;
+    std::string change;
+    for (const DeviceRange& range : given) EncodeGiveBack(change, range);
+    Stage(change);
+    PublishPool();
+  }
+  TRY(Commit());
+  return given;
+}
+
 std::vector<DeviceRange> FileTable::PoolRanges() const {
   MutexLock lock(mutex_);
   return state_.pool;

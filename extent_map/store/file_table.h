@@ -125,6 +125,9 @@ class FileTable {
 
   // Takes `range` into the pool; durable on return.
   Status AddPoolRange(DeviceRange range) EXCLUDES(mutex_);
+  // Takes up to `bytes_max` of free chunks out of the pool; durable on return. Which ones;
+  // none where only short runs are free.
+  Result<std::vector<DeviceRange>> GiveBack(uint64_t bytes_max) EXCLUDES(mutex_);
   std::vector<DeviceRange> PoolRanges() const EXCLUDES(mutex_);
 
   FileTableUsage usage() const EXCLUDES(mutex_);

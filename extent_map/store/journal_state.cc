@@ -1,5 +1,6 @@
 #include "extent_map/store/journal_state.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace cofs::store {
@@ -14,6 +15,7 @@ enum class Change : uint8_t {
   kRename = 6,
   kDelete = 7,
   kTrim = 8,
+  kGiveBack = 9,
 };
 
 constexpr uint8_t kSnapshotVersion = 1;
@@ -179,12 +181,32 @@ Status ApplyToFile(JournalState& state, Change change, ByteReader& in) {
   }
 }
 
+// What is left of the range that holds `given` stays where it is in the list: the first
+// one is that of mkfs.
+Status ApplyGiveBack(JournalState& state, DeviceRange given) {
+  const auto owner = std::find_if(
+      state.pool.begin(), state.pool.end(), [&](const DeviceRange& range) {
+        return range.offset <= given.offset && given.end() <= range.end();
+      });
+  if (owner == state.pool.end()) return Refused("a range given back that the pool has not");
+  const DeviceRange before{owner->offset, given.offset - owner->offset};
+  const DeviceRange behind{given.end(), owner->end() - given.end()};
+  auto place = state.pool.erase(owner);
+  if (behind.length_bytes > 0) place = state.pool.insert(place, behind);
+  if (before.length_bytes > 0) state.pool.insert(place, before);
+  return OkStatus();
+}
+
 Status ApplyOne(JournalState& state, ByteReader& in) {
   const auto change = static_cast<Change>(in.U8());
   if (change == Change::kPoolRange) {
     TRY_ASSIGN(const DeviceRange range, GetRange(in));
     state.pool.push_back(range);
     return OkStatus();
+  }
+  if (change == Change::kGiveBack) {
+    TRY_ASSIGN(const DeviceRange range, GetRange(in));
+    return ApplyGiveBack(state, range);
   }
   if (change == Change::kFileIdLimit) {
     const uint64_t limit = in.Varint();
@@ -200,6 +222,12 @@ Status ApplyOne(JournalState& state, ByteReader& in) {
 void EncodePoolRange(std::string& out, DeviceRange range) {
   ByteWriter writer(out);
   writer.U8(static_cast<uint8_t>(Change::kPoolRange));
+  PutRange(writer, range);
+}
+
+void EncodeGiveBack(std::string& out, DeviceRange range) {
+  ByteWriter writer(out);
+  writer.U8(static_cast<uint8_t>(Change::kGiveBack));
   PutRange(writer, range);
 }
 

@@ -15,6 +15,7 @@
 //   6 rename          id, name                  an older file of that name is deleted
 //   7 delete          id
 //   8 trim            id, range                 chunks taken off the end of the file
+//   9 give back       range                     chunks that the pool owns no more
 //
 // Snapshot: version byte 1, chunk bytes, id limit, count of pool ranges, ranges, count of
 // files, and for each in order of id: id, kind byte, name, blocks, bytes, count of
@@ -61,6 +62,7 @@ struct JournalState {
 
 // Encoders of changes: each appends to `out`.
 void EncodePoolRange(std::string& out, DeviceRange range);
+void EncodeGiveBack(std::string& out, DeviceRange range);
 void EncodeFileIdLimit(std::string& out, uint64_t limit);
 void EncodeCreate(std::string& out, uint64_t id, FileKind kind, std::string_view name);
 void EncodeExtend(std::string& out, uint64_t id, DeviceRange range);

@@ -36,8 +36,20 @@ bool PoolGrower::GrowAndWait() {
 }
 
 void PoolGrower::Attempt() {
-  const uint64_t shortage = shortage_bytes_();
-  if (shortage == 0) return;
+  if (const uint64_t shortage = need_.shortage(); shortage > 0)
+    Grow(shortage);
+  else if (const uint64_t surplus = need_.surplus(); surplus > 0)
+    Shrink(surplus);
+}
+
+void PoolGrower::Shrink(uint64_t surplus_bytes) {
+  if (!source_->PrepareReturn().ok()) return;
+  const auto given = table_.GiveBack(surplus_bytes);
+  if (!given.ok()) return;  // the store has failed, and says so
+  for (const DeviceRange& range : *given) source_->ReturnFromPool(range);
+}
+
+void PoolGrower::Grow(uint64_t shortage) {
   const uint64_t chunk = table_.chunk_bytes();
   const uint64_t step = std::max({shortage, step_bytes_, table_.pool_bytes() / 8});
   const auto range = source_->TakeForPool(RoundUp(step, chunk), chunk);

@@ -1,8 +1,9 @@
-// PoolGrower: the thread that grows the pool ahead of need.
+// PoolGrower: the thread that grows the pool ahead of need, and shrinks it when most of it
+// is free.
 //
 // Thread-safe. It takes from the volume's free space only when the store is at work,
 // never during its recovery, and what it takes is durable in the journal before it is
-// used.
+// used. What it gives back is durably the pool's no more before the volume has it.
 #pragma once
 
 #include <atomic>
@@ -19,12 +20,13 @@ namespace cofs::store {
 
 class PoolGrower {
  public:
-  // `shortage_bytes`: how much more the pool had better have now; 0: enough.
-  PoolGrower(FileTable& table, uint64_t step_bytes,
-             std::function<uint64_t()> shortage_bytes)
-      : table_(table),
-        step_bytes_(step_bytes),
-        shortage_bytes_(std::move(shortage_bytes)) {}
+  // In bytes. `shortage`: how much more the pool had better have now; 0: enough. `surplus`:
+  // how much it may give back; 0: it is as small as it should be.
+  struct Need {
+    std::function<uint64_t()> shortage, surplus;
+  };
+  PoolGrower(FileTable& table, uint64_t step_bytes, Need need)
+      : table_(table), step_bytes_(step_bytes), need_(std::move(need)) {}
 
   // Once.
   void Start(PoolSpaceSource* source) EXCLUDES(mutex_);
@@ -36,11 +38,13 @@ class PoolGrower {
 
  private:
   void Attempt();
+  void Grow(uint64_t shortage_bytes);
+  void Shrink(uint64_t surplus_bytes);
   Worker* worker() EXCLUDES(mutex_);
 
   FileTable& table_;
   const uint64_t step_bytes_;
-  const std::function<uint64_t()> shortage_bytes_;
+  const Need need_;
   PoolSpaceSource* source_ = nullptr;  // set before the thread starts
   Mutex mutex_;
   std::unique_ptr<Worker> worker_ GUARDED_BY(mutex_);

@@ -2,6 +2,9 @@
 
 #include <rocksdb/convenience.h>
 
+#include <chrono>
+#include <thread>
+
 #include "base/log.h"
 #include "extent_map/store/batch.h"
 #include "extent_map/store/range_compaction.h"
@@ -12,6 +15,10 @@ namespace cofs::store {
 namespace {
 
 rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
+// After a compaction of everything that took so long, none for so many times as long.
+constexpr int64_t kCompactionPause = 4;
+int64_t Now() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
 // The store has no range deletions: nobody need look for them.
 rocksdb::ReadOptions MakeReadOptions() {
   rocksdb::ReadOptions options;
@@ -75,7 +82,8 @@ RocksStore::RocksStore(std::unique_ptr<Engine> engine, StoreOptions options)
     : engine_(std::move(engine)),
       options_(std::move(options)),
       grower_(*engine_->table, 8 * engine_->sizing.memtable_bytes,
-              [this] { return Shortage(waiting_bytes_.load(), ahead_bytes()); }) {
+              {.shortage = [this] { return Shortage(waiting_bytes_.load(), ahead_bytes()); },
+               .surplus = [this] { return Surplus(); }}) {
   if (options_.read_only) return;
   engine_->latch.Arm([this](const Error& error) {
     engine_->table->WakeAll();
@@ -91,10 +99,17 @@ RocksStore::RocksStore(std::unique_ptr<Engine> engine, StoreOptions options)
     if (!status.ok() && !status.IsTryAgain()) Fail(status, "flushing the memtable");
   });
   compactor_.emplace([this] {
+    WaitForFairTime();
+    const int64_t begin = Now();
+    deleting_bytes_.store(0);
     const rocksdb::Status status =
         CompactByRanges(*engine_->db, kCompactionTablesMax / 2 *
                                           engine_->sizing.memtable_bytes);
-    if (!status.ok()) Fail(status, "compacting the store");
+    if (!status.ok()) return Fail(status, "compacting the store");
+    if (!engine_->table->Commit().ok()) return;
+    next_compaction_.store(Now() + kCompactionPause * (Now() - begin));
+    if (Shortage(0, ahead_bytes()) == 0) is_space_short_.store(false);
+    if (Surplus() > 0) grower_.Kick();
   });
 }
 
@@ -106,6 +121,7 @@ RocksStore::~RocksStore() {
 }
 
 void RocksStore::StopThreads() {
+  is_stopping_.store(true);
   grower_.Stop();
   if (engine_->db != nullptr) engine_->db->DisableManualCompaction();
   wal_trimmer_.reset();
@@ -174,11 +190,33 @@ Status RocksStore::AdmitGrowth(uint64_t batch_bytes) {
   TRY(engine_->latch.Check());
   if (Shortage(batch_bytes, 0) == 0) return OkStatus();
   // What was deleted takes space until it is compacted away: later calls find it.
-  if (deleting_bytes_.load() > engine_->sizing.memtable_bytes / 4) {
-    deleting_bytes_.store(0);
-    compactor_->Kick();
-  }
+  NoteVolumeFull();
   return Error(ErrorCode::kNoSpace, "room for records");
+}
+
+uint64_t RocksStore::Surplus() const {
+  const uint64_t pool = engine_->table->pool_bytes();
+  const uint64_t free = engine_->table->free_bytes();
+  // Some room to grow into, so that the pool does not come and go.
+  const uint64_t kept = reserve_bytes() + ahead_bytes() + (pool - std::min(pool, free)) / 4;
+  const uint64_t surplus = free > kept ? free - kept : 0;
+  return surplus > std::max(pool / 4, 2 * ahead_bytes()) ? surplus : 0;
+}
+
+void RocksStore::NoteVolumeFull() {
+  is_space_short_.store(true);
+  CompactDeleted(/*now=*/true);
+}
+
+void RocksStore::CompactDeleted(bool now) {
+  if (deleting_bytes_.load() <= engine_->sizing.memtable_bytes / 4) return;
+  if (now) next_compaction_.store(0);
+  compactor_->Kick();
+}
+
+void RocksStore::WaitForFairTime() {
+  while (Now() < next_compaction_.load() && !is_stopping_.load() && !engine_->latch.failed())
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
 }
 
 Status RocksStore::Write(Batch&& batch) {
@@ -205,6 +243,8 @@ Status RocksStore::Commit() {
   TRY(engine_->wals->Sync());
   commit_count_.fetch_add(1, std::memory_order_relaxed);
   if (engine_->wals->newest_bytes() > sizing.wal_bytes_soft) wal_trimmer_->Kick();
+  if (is_space_short_.load(std::memory_order_relaxed)) CompactDeleted(/*now=*/false);
+  if (Surplus() > 0) grower_.Kick();
   return OkStatus();
 }
 

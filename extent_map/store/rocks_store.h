@@ -31,6 +31,7 @@ class RocksStore : public Store {
   Status AdmitGrowth(uint64_t batch_bytes) override;
   Status Write(Batch&& batch) override;
   Status Commit() override;
+  void NoteVolumeFull() override;
   Status Close() override;
   StoreUsage usage() const override;
   Status VerifyAll(const std::function<void(const Error&)>& report,
@@ -46,6 +47,11 @@ class RocksStore : public Store {
   uint64_t reserve_bytes() const;
   // What the pool lacks to admit `batch_bytes`, and `ahead_bytes` that come later.
   uint64_t Shortage(uint64_t batch_bytes, uint64_t ahead_bytes) const;
+  // What the pool has too much, if it is worth giving back.
+  uint64_t Surplus() const;
+  // Compacts what was deleted, if it is worth it: now, or when it is fair to others.
+  void CompactDeleted(bool now);
+  void WaitForFairTime();
   uint64_t ahead_bytes() const { return 8 * engine_->sizing.memtable_bytes; }
   void Fail(const rocksdb::Status& status, std::string_view what);
   void StopThreads();
@@ -57,6 +63,12 @@ class RocksStore : public Store {
   std::atomic<uint64_t> waiting_bytes_{0};
   // Of batches that delete, since space was last won back by a compaction.
   std::atomic<uint64_t> deleting_bytes_{0};
+  // Somebody was refused space: what is deleted from now on is compacted soon.
+  std::atomic<bool> is_space_short_{false};
+  // Before that none follows the last compaction of everything, in ticks of the steady
+  // clock: while much is being deleted it takes a small part of the time only.
+  std::atomic<int64_t> next_compaction_{0};
+  std::atomic<bool> is_stopping_{false};
   PoolGrower grower_;
   std::optional<Worker> wal_trimmer_;
   std::optional<Worker> compactor_;

@@ -66,14 +66,18 @@ class Cursor {
   virtual Status status() const = 0;
 };
 
-// Where the store's pool grows from: the volume's free space. Called from the
-// store's growth thread only; the range is the store's for good.
+// Where the store's pool grows from, and what it gives back to: the volume's free space.
+// Called from the store's growth thread only.
 class PoolSpaceSource {
  public:
   virtual ~PoolSpaceSource() = default;
   // A contiguous run of [minimum_bytes, wanted_bytes], block-aligned; kNoSpace.
   virtual Result<DeviceRange> TakeForPool(uint64_t wanted_bytes, uint64_t minimum_bytes) = 0;
-  // Gives back a range whose growth could not be made durable.
+  // Before the pool gives back what it has owned: what else tells of free space on the
+  // device must be void by then. An error: the pool keeps what it has.
+  virtual Status PrepareReturn() = 0;
+  // A range that is the store's no more, durably, or one whose taking could not be made
+  // durable.
   virtual void ReturnFromPool(DeviceRange range) = 0;
 };
 
@@ -110,7 +114,7 @@ class Store {
   // Without Close() the store is dropped as by a crash (nothing is synced).
   virtual ~Store() = default;
 
-  // From now on the pool grows from `source`, which outlives the store's Close().
+  // From now on the pool grows from `source` and gives back to it; it outlives the store's Close().
   virtual void StartGrowing(PoolSpaceSource* source) = 0;
   // All that the pool owns: the allocator must not hand it out.
   virtual std::vector<DeviceRange> PoolRanges() const = 0;
@@ -128,6 +132,9 @@ class Store {
   virtual Status AdmitGrowth(uint64_t batch_bytes) = 0;
   virtual Status Write(Batch&& batch) = 0;
   virtual Status Commit() = 0;
+  // The volume has no room for data: what was deleted here is compacted away in the
+  // background, so that the pool gives back what it does not need.
+  virtual void NoteVolumeFull() = 0;
   // Commits, flushes, ends the threads. No call may follow.
   virtual Status Close() = 0;
 

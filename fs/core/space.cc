@@ -277,6 +277,11 @@ Result<DeviceRange> Space::TakeForPool(uint64_t wanted_bytes, uint64_t minimum_b
   return Error(ErrorCode::kNoSpace, "pool");
 }
 
-void Space::ReturnFromPool(DeviceRange range) { ReturnUnused({range}); }
+Status Space::PrepareReturn() { return rep_->ClearCleanFlag(); }
+
+void Space::ReturnFromPool(DeviceRange range) {
+  rep_->changed.store(true, std::memory_order_relaxed);
+  ReturnUnused({range});
+}
 
 }  // namespace cofs

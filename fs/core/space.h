@@ -155,6 +155,7 @@ class Space : public PoolSpaceSource {
   // ---- PoolSpaceSource ----
   // May use all the reserves; does not commit (it is called by the store itself).
   Result<DeviceRange> TakeForPool(uint64_t wanted_bytes, uint64_t minimum_bytes) override;
+  Status PrepareReturn() override;
   void ReturnFromPool(DeviceRange range) override;
 
  private:

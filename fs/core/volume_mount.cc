@@ -122,6 +122,7 @@ Status Volume::Parts::RecoverFreeSpace() {
   options.commit = [this] { return committer->Commit(); };
   options.reclaim = [this] {
     if (reaper != nullptr) reaper->DrainFor(kReclaimTimeout);
+    store->NoteVolumeFull();
   };
   space = std::make_unique<Space>(*device, std::move(recovered->allocator),
                                   std::move(options));

@@ -60,6 +60,7 @@ std::string TestChanges() {
   EncodeDelete(out, 9);
   EncodeExtend(out, 10, Range(kPool + 4 * kChunk, kChunk));
   EncodeTrim(out, 10, Range(kPool + 4 * kChunk, kChunk));
+  EncodeGiveBack(out, Range((16 << 20) + 4 * kChunk, 8 * kChunk));
   return out;
 }
 
@@ -69,7 +70,8 @@ TEST(JournalStateTest, GoldenBytes) {
   EXPECT_EQ(ToHex(TestChanges()), kGoldenChanges);
   JournalState state = TestState();
   ASSERT_OK(ApplyChanges(state, TestChanges()));
-  EXPECT_EQ(state.pool.size(), 2u);
+  EXPECT_EQ(state.pool, (std::vector{Range(kPool, 8 << 20), Range(16 << 20, 4 * kChunk),
+                                     Range((16 << 20) + 12 * kChunk, 20 * kChunk)}));
   EXPECT_EQ(state.file_id_limit, 8199u);
   EXPECT_EQ(state.ids, (std::map<std::string, uint64_t, std::less<>>{
                            {"CURRENT", 7}, {"000006.sst", 10}}));
@@ -113,8 +115,33 @@ TEST(JournalStateTest, RefusesImpossibleChanges) {
       << "not the end";
   EXPECT_TRUE(is_refused(changed(EncodeTrim, 9, Range(kPool + kChunk, 2 * kChunk))))
       << "durable blocks";
-  EXPECT_TRUE(is_refused(std::string("\x09\x07", 2))) << "unknown change";
+  EXPECT_TRUE(is_refused(changed(EncodeGiveBack, Range(kPool - kChunk, 2 * kChunk))))
+      << "not the pool's";
+  EXPECT_TRUE(is_refused(changed(EncodeGiveBack, Range(kPool, (8 << 20) + kChunk))))
+      << "more than the range";
+  EXPECT_TRUE(is_refused(std::string("\x0a\x07", 2))) << "unknown change";
   EXPECT_TRUE(is_refused(std::string("\0", 1))) << "change 0";
+}
+
+TEST(JournalStateTest, GivesBackAnyPart) {
+  const uint64_t end = kPool + (8 << 20);
+  const struct {
+    DeviceRange given;
+    std::vector<DeviceRange> left;
+  } kCases[] = {
+      {Range(kPool, 8 << 20), {}},
+      {Range(kPool, kChunk), {Range(kPool + kChunk, (8 << 20) - kChunk)}},
+      {Range(end - kChunk, kChunk), {Range(kPool, (8 << 20) - kChunk)}},
+      {Range(kPool + kChunk, kChunk),
+       {Range(kPool, kChunk), Range(kPool + 2 * kChunk, (8 << 20) - 2 * kChunk)}},
+  };
+  for (const auto& c : kCases) {
+    JournalState state = TestState();
+    std::string change;
+    EncodeGiveBack(change, c.given);
+    ASSERT_OK(ApplyChanges(state, change));
+    EXPECT_EQ(state.pool, c.left);
+  }
 }
 
 TEST(JournalStateTest, CutOrChangedBytesAreRefusedOrConsistent) {

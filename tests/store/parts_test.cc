@@ -115,6 +115,35 @@ TEST(ChunkPoolTest, RefusesWhatIsNotItsOwn) {
   EXPECT_DEATH(pool.Release(Range((1 << 20) + kChunk, kChunk)), "freed twice");
 }
 
+TEST(ChunkPoolTest, GivesBackLongRunsOfAllButOneRange) {
+  ChunkPool pool(kChunk);
+  const uint64_t second = 64 << 20, third = 128 << 20;
+  ASSERT_OK(pool.AddRange(Range(1 << 20, 100 * kChunk)));
+  ASSERT_OK(pool.AddRange(Range(second, 50 * kChunk)));
+  ASSERT_OK(pool.AddRange(Range(third, 30 * kChunk + kBlockBytes)));
+  // Free of the second: 10, 20 and 18 chunks.
+  const DeviceRange held[] = {Range(second + 10 * kChunk, kChunk),
+                              Range(second + 31 * kChunk, kChunk)};
+  for (const DeviceRange& range : held) ASSERT_OK(pool.Take(range));
+  const uint64_t free = pool.free_bytes(), total = pool.total_bytes();
+  EXPECT_TRUE(pool.GiveBack(15 * kChunk, DeviceOffset{1 << 20}).empty());
+  // The longest, then the end of the next one.
+  EXPECT_EQ(pool.GiveBack(47 * kChunk + 5, DeviceOffset{1 << 20}),
+            (std::vector{Range(third, 30 * kChunk), Range(second + 14 * kChunk, 17 * kChunk)}));
+  EXPECT_EQ(pool.free_bytes(), free - 47 * kChunk);
+  EXPECT_EQ(pool.total_bytes(), total - 47 * kChunk);
+  EXPECT_TRUE(pool.Take(Range(third, kChunk)).Is(ErrorCode::kCorrupt));
+  EXPECT_TRUE(pool.Take(Range(second + 14 * kChunk, kChunk)).Is(ErrorCode::kCorrupt));
+  for (const DeviceRange& range : held) pool.Release(range);
+  EXPECT_EQ(pool.AllocateRun(14 * kChunk).value(), Range(second + 31 * kChunk + 5 * kChunk,
+                                                         14 * kChunk));
+  EXPECT_EQ(pool.GiveBack(1 << 30, DeviceOffset{1 << 20}),
+            std::vector<DeviceRange>{});
+  // What was given back may come again.
+  ASSERT_OK(pool.AddRange(Range(third, 30 * kChunk)));
+  EXPECT_EQ(pool.free_bytes(), free - 17 * kChunk + 2 * kChunk - 14 * kChunk);
+}
+
 TEST(ChunkPoolTest, AgainstAModel) {
   std::mt19937_64 random(TestSeed(5));
   ChunkPool pool(kChunk);

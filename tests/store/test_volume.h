@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "device/block_device.h"
 #include "extent_map/store/store.h"
@@ -38,13 +39,22 @@ inline Result<OpenVolume> OpenTestVolume(BlockDevice& device, StoreOptions optio
   return volume;
 }
 
-// Hands out space from `begin` on, up to the end of the device.
+// Hands out space from `begin` on, up to the end of the device, and then what came back.
 class TestSpace : public PoolSpaceSource {
  public:
   TestSpace(DeviceOffset begin, DeviceOffset end) : next_(begin), end_(end) {}
   Result<DeviceRange> TakeForPool(uint64_t wanted, uint64_t minimum) override {
     MutexLock lock(mutex_);
     const uint64_t length = std::min(wanted, end_ - next_);
+    if (length < minimum && !returned_.empty()) {
+      DeviceRange range = returned_.back();
+      returned_.pop_back();
+      if (range.length_bytes > wanted) {
+        returned_.push_back({range.offset + wanted, range.length_bytes - wanted});
+        range.length_bytes = wanted;
+      }
+      return range;
+    }
     if (length < minimum) return Error(ErrorCode::kNoSpace, "test volume");
     const DeviceRange range{next_, length};
     next_ += length;
@@ -52,12 +62,23 @@ class TestSpace : public PoolSpaceSource {
   }
   void ReturnFromPool(DeviceRange range) override {
     MutexLock lock(mutex_);
-    if (range.end() == next_) next_ = range.offset;
+    if (range.end() == next_)
+      next_ = range.offset;
+    else
+      returned_.push_back(range);
+  }
+  Status PrepareReturn() override { return OkStatus(); }
+  uint64_t FreeBytes() const {
+    MutexLock lock(mutex_);
+    uint64_t bytes = end_ - next_;
+    for (const DeviceRange& range : returned_) bytes += range.length_bytes;
+    return bytes;
   }
 
  private:
-  Mutex mutex_;
+  mutable Mutex mutex_;
   DeviceOffset next_ GUARDED_BY(mutex_);
+  std::vector<DeviceRange> returned_ GUARDED_BY(mutex_);
   const DeviceOffset end_;
 };
 
