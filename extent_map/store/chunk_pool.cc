@@ -108,12 +108,19 @@ Result<std::vector<DeviceRange>> ChunkPool::Allocate(uint64_t length_bytes,
   return taken;
 }
 
-Result<DeviceRange> ChunkPool::AllocateRun(uint64_t length_bytes) {
-  const uint64_t length = RoundUp(std::max<uint64_t>(length_bytes, 1), chunk_bytes_);
-  for (auto run = free_.rbegin(); run != free_.rend(); ++run)
-    if (run->second >= length)
-      return TakeFrom(std::prev(run.base()), run->first + run->second - length, length);
-  return Error(ErrorCode::kNoSpace, StrCat("one run of ", length, " bytes in the pool"));
+Result<DeviceRange> ChunkPool::AllocateRun(uint64_t length_bytes, uint64_t least_bytes) {
+  const uint64_t wanted = RoundUp(std::max<uint64_t>(length_bytes, 1), chunk_bytes_);
+  auto best = free_.end();
+  for (auto run = free_.end(); run != free_.begin();) {
+    --run;
+    if (best == free_.end() || run->second > best->second) best = run;
+    if (best->second >= wanted) break;
+  }
+  if (best == free_.end() || best->second < least_bytes)
+    return Error(ErrorCode::kNoSpace,
+                 StrCat("one run of ", least_bytes, " bytes in the pool"));
+  const uint64_t length = std::min(best->second, wanted);
+  return TakeFrom(best, best->first + best->second - length, length);
 }
 
 std::vector<DeviceRange> ChunkPool::GiveBack(uint64_t bytes_max, DeviceOffset kept) {

@@ -29,8 +29,9 @@ class ChunkPool {
   // taken.
   Result<std::vector<DeviceRange>> Allocate(uint64_t length_bytes,
                                             std::optional<DeviceOffset> goal);
-  // One run, from the far end, where it does not split the room of growing files.
-  Result<DeviceRange> AllocateRun(uint64_t length_bytes);
+  // One run, from the far end, where it does not split the room of growing files; the
+  // longest if none is that long, but at least `least_bytes`.
+  Result<DeviceRange> AllocateRun(uint64_t length_bytes, uint64_t least_bytes);
   void Release(DeviceRange range);
   // Takes up to `bytes_max` out of the pool for good: whole free runs of at least
   // kGiveBackChunksMin chunks, the longest first, kGiveBackRunsMax at most, of the last one
@@ -43,7 +44,7 @@ class ChunkPool {
   uint64_t total_bytes() const { return total_bytes_; }
 
  private:
-  static constexpr uint64_t kGiveBackChunksMin = 16;
+  static constexpr uint64_t kGiveBackChunksMin = 64;
   static constexpr size_t kGiveBackRunsMax = 64;
   using Runs = std::map<uint64_t, uint64_t>;  // offset to length
   DeviceRange TakeFrom(Runs::iterator run, uint64_t offset, uint64_t length_bytes);

@@ -41,7 +41,7 @@ struct Engine {
   Status CheckSmallFiles(BlockDevice& device);
   Result<std::string> ReadSmallFile(BlockDevice& device, const std::string& name) const;
 
-  const Sizing sizing;
+  Sizing sizing;  // of the volume's size, but the chunks that mkfs chose
   FailureLatch latch;
   std::unique_ptr<FileTable> table;
   std::unique_ptr<WalChain> wals;

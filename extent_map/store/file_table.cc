@@ -370,9 +370,9 @@ bool FileTable::HasStagedChanges() const {
 void FileTable::KeepSpareSegment(size_t snapshot_bytes) {
   const uint64_t wanted = Journal::SegmentBytesWanted(snapshot_bytes);
   if (spare_segment_ && spare_segment_->length_bytes >= wanted) return;
-  auto run = pool_.AllocateRun(wanted);
-  if (!run.ok() && !spare_segment_)
-    run = pool_.AllocateRun(Journal::SegmentBytesMin(snapshot_bytes));
+  const uint64_t least = spare_segment_ ? spare_segment_->length_bytes + 1
+                                        : Journal::SegmentBytesMin(snapshot_bytes);
+  const auto run = pool_.AllocateRun(wanted, least);
   if (!run.ok()) return;
   if (spare_segment_) pool_.Release(*spare_segment_);
   spare_segment_ = run.value();

@@ -347,6 +347,7 @@ Result<std::unique_ptr<Store>> Store::Open(BlockDevice& device, SuperblockSlots&
                                  next.journal_generation = generation;
                                });
                              }));
+  engine->sizing.chunk_bytes = engine->table->chunk_bytes();
   const auto mode = options.read_only ? Engine::Mode::kReadOnly : Engine::Mode::kOpen;
   TRY(engine->OpenDatabase(device, mode, options.cache_bytes));
   if (const auto failure = engine->latch.error()) return *failure;

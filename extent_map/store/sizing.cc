@@ -13,7 +13,7 @@ Sizing Sizing::ForVolume(uint64_t volume_bytes) {
       std::clamp(std::bit_floor(std::max<uint64_t>(volume_bytes / 4096, 1)), kMemtableMin,
                  kMemtableMax);
   sizing.memtable_bytes = memtable;
-  sizing.chunk_bytes = std::clamp<uint64_t>(memtable / 4, 32 << 10, 1 << 20);
+  sizing.chunk_bytes = std::clamp<uint64_t>(memtable / 16, 8 << 10, 1 << 20);
   sizing.wal_bytes_soft = 4 * memtable;
   sizing.wal_bytes_hard = 8 * memtable;
   sizing.wal_spare_bytes = std::min<uint64_t>(memtable / 2, 1 << 20);
@@ -33,11 +33,16 @@ uint64_t Sizing::ReserveBytes(uint64_t table_bytes) const {
   // A record of the MANIFEST takes a block, whatever its size; two MANIFESTs exist for
   // a moment.
   const uint64_t manifest = 32 * manifest_bytes_max;
-  const uint64_t small_files = 8 * chunk_bytes;
+  const uint64_t small_files = 8 * std::max<uint64_t>(chunk_bytes, 32 << 10);
+  // Deletions that lie far apart become many tables with little in them: RocksDB ends one
+  // where it has enough of the next level below it. A chunk each, before a compaction and
+  // after it.
+  const uint64_t sparse_tables =
+      2 * chunk_bytes * (table_bytes / (kCompactionTablesMax * memtable_bytes));
   const uint64_t journal = 2 * std::max<uint64_t>(chunk_bytes, 512 << 10);
   // A fifth for partly filled chunks and for indices and filters of tables.
   return (memtables + level0 + level1_bytes + compaction) * 6 / 5 + wal_bytes_hard +
-         memtable_bytes + manifest + small_files + journal;
+         memtable_bytes + manifest + small_files + sparse_tables + journal;
 }
 
 uint64_t Sizing::InitialPoolBytes() const {

@@ -10,7 +10,7 @@ namespace cofs::store {
 
 struct Sizing {
   uint64_t memtable_bytes = 0;
-  uint64_t chunk_bytes = 0;       // of the pool; fixed by mkfs
+  uint64_t chunk_bytes = 0;       // of the pool; what mkfs chose holds
   uint64_t wal_bytes_soft = 0;    // then the memtable is flushed, however small
   uint64_t wal_bytes_hard = 0;    // then commits wait for that
   uint64_t wal_spare_bytes = 0;   // taken in advance by a WAL

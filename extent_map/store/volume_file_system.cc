@@ -8,6 +8,9 @@
 namespace cofs::store {
 namespace {
 
+// Taken in advance by a MANIFEST: its records are small and each takes a block.
+constexpr uint64_t kManifestSpareBytes = 32 << 10;
+
 using rocksdb::FileOptions;
 using rocksdb::IODebugContext;
 using rocksdb::IOOptions;
@@ -141,7 +144,7 @@ IOStatus VolumeFileSystem::NewWritableFile(
       return OkStatus();
     }
     auto writer = std::make_shared<GroupWriter>(device_, table_, std::move(file),
-                                                is_wal ? limits_.spare_bytes : 0);
+                                                is_wal ? limits_.spare_bytes : kManifestSpareBytes);
     if (is_wal) {
       wals_.Add(writer);
       *result = NewWalFile(std::move(writer), wals_, latch_, limits_.staged_bytes_max);

@@ -87,16 +87,25 @@ TEST(ChunkPoolTest, TakesAndGivesBack) {
   // Goes on at the goal, though a run elsewhere would do as well.
   EXPECT_EQ(pool.Allocate(kChunk + 1, DeviceOffset{(1 << 20) + kChunk}).value(),
             std::vector{Range((1 << 20) + kChunk, 2 * kChunk)});
-  EXPECT_EQ(pool.AllocateRun(2 * kChunk).value(),
+  EXPECT_EQ(pool.AllocateRun(2 * kChunk, 1).value(),
             Range((1 << 20) + 8 * kChunk, 2 * kChunk));
   EXPECT_EQ(pool.free_bytes(), 5 * kChunk);
   EXPECT_TRUE(pool.Allocate(5 * kChunk + 1, std::nullopt).Is(ErrorCode::kNoSpace));
-  EXPECT_TRUE(pool.AllocateRun(6 * kChunk).Is(ErrorCode::kNoSpace));
+  EXPECT_TRUE(pool.AllocateRun(6 * kChunk, 6 * kChunk).Is(ErrorCode::kNoSpace));
   EXPECT_EQ(pool.free_bytes(), 5 * kChunk);
   pool.Release(Range(1 << 20, kChunk));
   // Two runs: the rest of the middle and what was given back.
   EXPECT_EQ(pool.Allocate(6 * kChunk, std::nullopt).value().size(), 2u);
   EXPECT_EQ(pool.free_bytes(), 0u);
+}
+
+TEST(ChunkPoolTest, TheLongestRunWhereNoneIsLongEnough) {
+  ChunkPool pool(kChunk);
+  ASSERT_OK(pool.AddRange(Range(1 << 20, 10 * kChunk)));
+  ASSERT_OK(pool.Take(Range((1 << 20) + 6 * kChunk, kChunk)));
+  EXPECT_TRUE(pool.AllocateRun(8 * kChunk, 7 * kChunk).Is(ErrorCode::kNoSpace));
+  EXPECT_EQ(pool.AllocateRun(8 * kChunk, 5 * kChunk).value(), Range(1 << 20, 6 * kChunk));
+  EXPECT_EQ(pool.free_bytes(), 3 * kChunk);
 }
 
 TEST(ChunkPoolTest, RefusesWhatIsNotItsOwn) {
@@ -117,31 +126,31 @@ TEST(ChunkPoolTest, RefusesWhatIsNotItsOwn) {
 
 TEST(ChunkPoolTest, GivesBackLongRunsOfAllButOneRange) {
   ChunkPool pool(kChunk);
+  const DeviceOffset kept{1 << 20};
   const uint64_t second = 64 << 20, third = 128 << 20;
-  ASSERT_OK(pool.AddRange(Range(1 << 20, 100 * kChunk)));
-  ASSERT_OK(pool.AddRange(Range(second, 50 * kChunk)));
-  ASSERT_OK(pool.AddRange(Range(third, 30 * kChunk + kBlockBytes)));
-  // Free of the second: 10, 20 and 18 chunks.
-  const DeviceRange held[] = {Range(second + 10 * kChunk, kChunk),
-                              Range(second + 31 * kChunk, kChunk)};
+  ASSERT_OK(pool.AddRange(Range(1 << 20, 500 * kChunk)));
+  ASSERT_OK(pool.AddRange(Range(second, 250 * kChunk)));
+  ASSERT_OK(pool.AddRange(Range(third, 150 * kChunk + kBlockBytes)));
+  // Free of the second: 50, 104 and 94 chunks.
+  const DeviceRange held[] = {Range(second + 50 * kChunk, kChunk),
+                              Range(second + 155 * kChunk, kChunk)};
   for (const DeviceRange& range : held) ASSERT_OK(pool.Take(range));
   const uint64_t free = pool.free_bytes(), total = pool.total_bytes();
-  EXPECT_TRUE(pool.GiveBack(15 * kChunk, DeviceOffset{1 << 20}).empty());
+  EXPECT_TRUE(pool.GiveBack(63 * kChunk, kept).empty()) << "too little";
   // The longest, then the end of the next one.
-  EXPECT_EQ(pool.GiveBack(47 * kChunk + 5, DeviceOffset{1 << 20}),
-            (std::vector{Range(third, 30 * kChunk), Range(second + 14 * kChunk, 17 * kChunk)}));
-  EXPECT_EQ(pool.free_bytes(), free - 47 * kChunk);
-  EXPECT_EQ(pool.total_bytes(), total - 47 * kChunk);
+  EXPECT_EQ(pool.GiveBack(235 * kChunk + 5, kept),
+            (std::vector{Range(third, 150 * kChunk), Range(second + 70 * kChunk, 85 * kChunk)}));
+  EXPECT_EQ(pool.free_bytes(), free - 235 * kChunk);
+  EXPECT_EQ(pool.total_bytes(), total - 235 * kChunk);
   EXPECT_TRUE(pool.Take(Range(third, kChunk)).Is(ErrorCode::kCorrupt));
-  EXPECT_TRUE(pool.Take(Range(second + 14 * kChunk, kChunk)).Is(ErrorCode::kCorrupt));
+  EXPECT_TRUE(pool.Take(Range(second + 70 * kChunk, kChunk)).Is(ErrorCode::kCorrupt));
   for (const DeviceRange& range : held) pool.Release(range);
-  EXPECT_EQ(pool.AllocateRun(14 * kChunk).value(), Range(second + 31 * kChunk + 5 * kChunk,
-                                                         14 * kChunk));
-  EXPECT_EQ(pool.GiveBack(1 << 30, DeviceOffset{1 << 20}),
-            std::vector<DeviceRange>{});
+  EXPECT_EQ(pool.AllocateRun(40 * kChunk, 1).value(), Range(second + 210 * kChunk, 40 * kChunk));
+  EXPECT_EQ(pool.GiveBack(1 << 30, kept), std::vector{Range(second, 70 * kChunk)})
+      << "55 chunks are too short a run";
   // What was given back may come again.
-  ASSERT_OK(pool.AddRange(Range(third, 30 * kChunk)));
-  EXPECT_EQ(pool.free_bytes(), free - 17 * kChunk + 2 * kChunk - 14 * kChunk);
+  ASSERT_OK(pool.AddRange(Range(third, 150 * kChunk)));
+  EXPECT_EQ(pool.free_bytes(), free - 193 * kChunk);
 }
 
 TEST(ChunkPoolTest, AgainstAModel) {
@@ -178,7 +187,7 @@ TEST(ChunkPoolTest, AgainstAModel) {
     ASSERT_EQ(pool.free_bytes(), free * kChunk);
   }
   for (const DeviceRange& range : held) pool.Release(range);
-  EXPECT_EQ(pool.AllocateRun(30 * kChunk).value(), Range(20 * kChunk, 30 * kChunk));
+  EXPECT_EQ(pool.AllocateRun(30 * kChunk, 1).value(), Range(20 * kChunk, 30 * kChunk));
 }
 
 // ---- layout ----
