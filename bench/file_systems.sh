@@ -78,8 +78,10 @@ mount_volume() {
     xfs | btrfs | ext4) mount -t "$1" -o noatime "$device" "$mnt" ;;
     fuse2fs) start_daemon fuse2fs -f "$device" "$mnt" -o big_writes ;;
     mergerfs)
+      # It refuses to create files on less than 4 GiB, if not told.
       mount -o noatime "$device" "$below" &&
-        start_daemon mergerfs -f -o cache.files=auto-full,cache.writeback=true "$below" "$mnt"
+        start_daemon mergerfs -f "$below" "$mnt" \
+          -o cache.files=auto-full,cache.writeback=true,minfreespace=0
       ;;
     null) start_daemon "$bin/null_fuse" -f -o allow_other,default_permissions "$mnt" ;;
     cofs) start_daemon "$bin/mount.cofs" -f "$device" "$mnt" -o noatime ;;

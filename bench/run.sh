@@ -222,6 +222,11 @@ done
   printf 'fio\t%s\n' "$(fio --version)"
 } >"$work/versions"
 commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+if [ "$(stat -L -c %Y "$bin/mount.cofs")" -lt "$(git log -1 --format=%ct 2>/dev/null || echo 0)" ]; then
+  commit+=" or before (the build is older)"
+elif [ -n "$(git status --porcelain -uno 2>/dev/null)" ]; then
+  commit+=" with changes"
+fi
 python3 bench/report.py --metrics bench/metrics.txt --results "$results" \
   --versions "$work/versions" --kinds "${kinds[*]}" --commit "$commit" --rounds "$rounds" \
   --size "$size" --out "$out"

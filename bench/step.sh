@@ -6,13 +6,14 @@
 set -uo pipefail
 export LC_ALL=C
 here=$(dirname "$(realpath "$0")")
-# shellcheck disable=SC2034  # used by workloads.sh
+# shellcheck disable=SC2034,SC2154  # used by workloads.sh; given by run.sh
 group=$1 kind=$2 round=$3 source_root=$(dirname "$here") mnt=$work/mnt below=$work/below
 # shellcheck source=bench/file_systems.sh
 . "$here/file_systems.sh"
 # shellcheck source=bench/workloads.sh
 . "$here/workloads.sh"
 
+# shellcheck disable=SC2154
 use_sizes "$size"
 trap tear_down EXIT
 trap 'exit 143' INT TERM

@@ -267,18 +267,19 @@ run_rocksdb() {
   command -v db_bench >/dev/null ||
     { skip_all "db_bench is missing: apt-get install rocksdb-tools"; return; }
   set_up "$kind" || return
-  measure rocksdb-fill db_value fillrandom --num="$rocksdb_keys"
+  measure rocksdb-fill db_value rocksdb fillrandom --num="$rocksdb_keys"
   drop_caches
-  measure rocksdb-read db_value readrandom --use_existing_db --num="$rocksdb_keys" \
+  measure rocksdb-read db_value rocksdb readrandom --use_existing_db --num="$rocksdb_keys" \
     --reads="$((rocksdb_keys / 10))"
   ! wanted rocksdb-fill-sync ||
-    measure rocksdb-fill-sync db_value fillrandom --use_existing_db --num=1000000000 \
+    measure rocksdb-fill-sync db_value rocksdb-sync fillrandom --num=1000000000 \
       --duration="$seconds" --sync=1
 }
+# db_value DIRECTORY BENCHMARK ARGUMENTS...: operations per second.
 db_value() {
-  db_bench --db="$mnt/rocksdb" --benchmarks="$1" --value_size=400 --compression_type=none \
-    "${@:2}" >"$work/db_bench" || return
-  awk -v name="$1" '$1 == name && $2 == ":" { print $5 }' "$work/db_bench"
+  db_bench --db="$mnt/$1" --benchmarks="$2" --value_size=400 --compression_type=none \
+    "${@:3}" >"$work/db_bench" || return
+  awk -v name="$2" '$1 == name && $2 == ":" { print $5 }' "$work/db_bench"
 }
 
 # --- The volume ---------------------------------------------------------------------------
@@ -314,6 +315,7 @@ measure_memory() {
   pid=$(daemon_pid)
   drop_caches
   find "$mnt" -size +1G >/dev/null
+  # shellcheck disable=SC2016  # awk's
   measure rss-walk awk '/^VmRSS/ { printf "%.1f\n", $2 / 1024 }' "/proc/$pid/status"
 }
 
