@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """One copy on a volume, and what it cost.
 
-    copies.py [--device DEVICE] METHOD SOURCE DESTINATION [COMMAND...]
-    copies.py parallel COUNT SOURCE DESTINATION
+    copies.py [--device DEVICE] [--below PATH] METHOD SOURCE DESTINATION [COMMAND...]
+    copies.py [--below PATH] parallel COUNT SOURCE DESTINATION
 
 METHOD is "range", copy_file_range(2) of a file or of all files of a tree, or "command",
 which runs COMMAND. Prints, in one line, the seconds that it took until the copy was
 durable, the seconds of processor time of the whole machine meanwhile, and the MiB read
 from and written to the block device DEVICE ("-" without one). The start of this program
-is not measured.
+is not measured. PATH, a mount point or a device, holds what the volume stores, and is
+synced, too.
 
 "parallel" copies SOURCE to COUNT destinations at once, each by a process of its own, and
 prints MiB per second.
@@ -52,8 +53,9 @@ def copy_range(source, destination):
         copy_file(source, destination)
 
 
-def settle(path):
-    """All of it durable. syncfs does not reach every FUSE file system; fsync does."""
+def settle(path, below):
+    """All of it durable. syncfs does not reach every FUSE file system; fsync does, or the
+    sync of what is below it."""
     file = path
     while os.path.isdir(file):
         file = max(entry.path for entry in os.scandir(file))
@@ -61,6 +63,8 @@ def settle(path):
     os.fsync(descriptor)
     os.close(descriptor)
     subprocess.run(["sync", "-f", path], check=True)
+    if below:
+        subprocess.run(["sync", *(["-f"] if os.path.isdir(below) else []), below], check=True)
 
 
 def processor_seconds():
@@ -79,18 +83,18 @@ def device_mib(device):
     return int(fields[2]) / 2048, int(fields[6]) / 2048
 
 
-def measure(copy, destination, device):
+def measure(copy, destination, device, below):
     processor, device_before = processor_seconds(), device_mib(device)
     begin = time.monotonic()
     copy()
-    settle(destination)
+    settle(destination, below)
     wall = time.monotonic() - begin
     read, written = (f"{after - before:.4f}" if device else "-"
                      for before, after in zip(device_before, device_mib(device)))
     print(f"{wall:.5f} {processor_seconds() - processor:.2f} {read} {written}")
 
 
-def run_parallel(count, source, destination):
+def run_parallel(count, source, destination, below):
     names = [f"{destination}{i}" for i in range(count)]
     ready, start = os.pipe(), os.pipe()
     children = []
@@ -114,7 +118,7 @@ def run_parallel(count, source, destination):
     failures = sum(os.waitpid(child, 0)[1] != 0 for child in children)
     if failures:
         sys.exit(f"{failures} of {len(names)} copies failed")
-    settle(names[-1])
+    settle(names[-1], below)
     seconds = time.monotonic() - begin
     print(f"{len(names) * os.path.getsize(source) / 2**20 / seconds:.1f}")
 
@@ -122,18 +126,21 @@ def run_parallel(count, source, destination):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="")
+    parser.add_argument("--below", default="")
     parser.add_argument("method")
     parser.add_argument("rest", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     if arguments.method == "parallel":
-        run_parallel(int(arguments.rest[0]), *arguments.rest[1:])
+        run_parallel(int(arguments.rest[0]), *arguments.rest[1:], arguments.below)
         return
     source, destination, *command = arguments.rest
     if arguments.method == "range":
-        measure(lambda: copy_range(source, destination), destination, arguments.device)
+        def copy():
+            copy_range(source, destination)
     else:
-        measure(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL),
-                destination, arguments.device)
+        def copy():
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    measure(copy, destination, arguments.device, arguments.below)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,15 @@ version_of() {
 is_kernel() { [[ $1 == xfs || $1 == btrfs || $1 == ext4 ]]; }
 has_clones() { [[ $1 == xfs || $1 == btrfs || $1 == cofs || $1 == cofs-image ]]; }
 
-# Numbers and names of the kernel's mounts, without touching a mount that may hang.
+# What holds the data of a file system whose own syncfs does not reach it.
+below_of() {
+  case "$1" in
+    mergerfs) echo "$below" ;;
+    fuse2fs) loop_device ;;
+  esac
+}
+
+# By the kernel's list, without touching a mount that may hang.
 is_mounted() { grep -q " $1 " /proc/self/mountinfo; }
 
 loop_device() { [ ! -e "$work/loop" ] || cat "$work/loop"; }

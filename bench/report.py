@@ -182,8 +182,9 @@ def report(metrics, arguments, versions):
     words.append("Versions: " + "; ".join(f"{kind} {text}" for kind, text in versions.items()
                                           if text) + ".")
     parts = ["\n\n".join(words)]
-    for section in dict.fromkeys(metric.section for metric in metrics):
-        rows = table_of([metric for metric in metrics if metric.section == section], kinds)
+    told = [metric for metric in metrics if metric.values or metric.failures]
+    for section in dict.fromkeys(metric.section for metric in told):
+        rows = table_of([metric for metric in told if metric.section == section], kinds)
         rows[0][0] = section
         parts.append(markdown(rows))
     return "\n\n".join(parts) + "\n"
