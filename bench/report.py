@@ -207,7 +207,7 @@ def as_json(metrics, arguments, versions):
 
 
 def draw(script, path):
-    """False where gnuplot is missing or refuses; what it said is printed."""
+    """Without gnuplot there is no picture, and a word on it."""
     if shutil.which("gnuplot") is None:
         print(f"{os.path.basename(path)} is left out: gnuplot is missing: "
               "apt-get install gnuplot-nox", file=sys.stderr)
@@ -221,30 +221,44 @@ def quoted(text):
     return '"' + text.replace('"', "'") + '"'
 
 
+def colour_of(kind):
+    """The same in all pictures."""
+    return quoted({
+        "xfs": "#333333", "btrfs": "#e69f00", "ext4": "#56b4e9", "fuse2fs": "#cc79a7",
+        "mergerfs": "#d55e00", "null": "#aaaaaa", "cofs": "#009e73",
+    }.get(kind, "#0072b2"))
+
+
 def draw_speeds(metrics, kinds, path):
     """Bars: how good each is, relative to XFS, on a logarithmic scale."""
     drawn = [metric for metric in metrics
              if ":" not in metric.name and not metric.name.endswith(NOT_DRAWN) and
              metric.median(REFERENCE)]
-    others = [kind for kind in kinds if kind != REFERENCE]
-    if not drawn or not others:
+    others = [kind for kind in kinds if kind != REFERENCE and
+              any(metric.ratio(kind, REFERENCE) for metric in drawn)]
+    if not others:
         return
-    lines = ["$data << END"]
-    for metric in drawn:
-        ratios = (metric.ratio(kind, REFERENCE) for kind in others)
-        lines.append(" ".join([quoted(metric.title)] +
-                              ["NaN" if ratio is None else f"{ratio:.4f}" for ratio in ratios]))
+    width = 0.8 / len(others)
+    lines, plots = [], []
+    for number, kind in enumerate(others):
+        lines.append(f"$data{number} << END")
+        for x, metric in enumerate(drawn):
+            if ratio := metric.ratio(kind, REFERENCE):
+                left = x - 0.4 + number * width
+                # x y xlow xhigh ylow yhigh: a bar from 1 up or down
+                lines.append(f"{x} {ratio} {left:.4f} {left + width:.4f} 1 {ratio}")
+        lines.append("END")
+        plots.append(f"$data{number} with boxxyerror lc {colour_of(kind)} title {quoted(kind)}")
+    labels = ", ".join(f"{quoted(metric.name)} {x}" for x, metric in enumerate(drawn))
     lines += [
-        "END",
-        f"set terminal svg size {200 + 60 * len(drawn)},640 font 'sans,12' background 'white'",
+        f"set terminal svg noenhanced size {300 + 50 * len(drawn)},640 font 'sans,12' "
+        "background 'white'",
         f"set output {quoted(path)}",
-        "set title 'Times as good as XFS (1 = XFS; higher is better)'",
-        "set style data histogram", "set style histogram clustered gap 1",
+        "set title 'Times as good as XFS: bars that go up are better, those that go down worse'",
         "set style fill solid 0.8 noborder", "set logscale y", "set grid ytics",
-        "set format y '%g'", "set xtics rotate by -40 noenhanced", "set key outside top right",
-        "set bmargin 12", "set rmargin 24",
-        "plot " + ", ".join(f"$data using {i + 2}:xtic(1) title {quoted(kind)}"
-                            for i, kind in enumerate(others)) + ", 1 notitle lc 'black'",
+        "set format y '%g'", f"set xrange [-0.6:{len(drawn) - 0.4}]",
+        f"set xtics rotate by -45 ({labels})", "set key outside top right",
+        "plot " + ", ".join(plots) + ", 1 notitle lc 'black'",
     ]
     draw("\n".join(lines) + "\n", path)
 
@@ -261,18 +275,21 @@ def draw_scaling(metrics, kinds, path):
     columns = 2
     rows = (len(families) + columns - 1) // columns
     lines = [
-        f"set terminal svg size 1200,{360 * rows} font 'sans,12' background 'white'",
+        f"set terminal svg noenhanced size 1200,{360 * rows} font 'sans,12' "
+        "background 'white'",
         f"set output {quoted(path)}", f"set multiplot layout {rows},{columns}",
-        "set logscale xy", "set grid", "set format '%g'", "set key left top",
+        "set logscale xy", "set grid", "set format '%g'", "set key outside",
     ]
     for number, points in enumerate(families.values()):
         first, plots = points[0][1], []
         for place, kind in enumerate(kinds):
+            # A median of zero has no place on such a scale.
             measured = [(x, metric.median(kind)) for x, metric in points if metric.median(kind)]
             if not measured:
                 continue
             lines += [f"$data{number}_{place} << END", *(f"{x} {y}" for x, y in measured), "END"]
-            plots.append(f"$data{number}_{place} using 1:2 with linespoints title {quoted(kind)}")
+            plots.append(f"$data{number}_{place} using 1:2 with linespoints "
+                         f"lw 2 lc {colour_of(kind)} title {quoted(kind)}")
         title = first.title.rpartition(",")[0]
         lines += [f"set title {quoted(title + ', ' + first.unit)}",
                   f"set xlabel {quoted(first.section)}", "plot " + ", ".join(plots)]
