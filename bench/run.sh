@@ -30,7 +30,9 @@ cd "$here/.."
 # shellcheck source=bench/workloads.sh
 . bench/workloads.sh
 
-step_seconds_max=1800 quick_step_seconds_max=180 scaling_step_seconds_max=7200
+step_seconds_max=900 quick_step_seconds_max=180 scaling_step_seconds_max=7200
+# What took longer is not repeated: it would be most of the run, for one number.
+repeated_step_seconds_max=240
 
 die() { echo "run.sh: $*" >&2; exit 1; }
 usage() { sed -n '2,26{/^set/d;s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
@@ -134,12 +136,19 @@ finish() {
 trap finish EXIT
 trap 'say "interrupted"; exit 130' INT TERM
 
-# Seconds that steps took, by "group kind"; guess sets guessed to that, or to what is likely.
+# Seconds that steps took, by "group kind".
 declare -A took=()
+is_too_slow() {
+  [[ $1 != scale-* && ${took[$1 $2]:-0} -gt $repeated_step_seconds_max ]]
+}
+# guess GROUP KIND: sets guessed to what it took, or to what is likely.
 guess() {
   local group=$1 kind=$2 tenths=10
   guessed=${took[$group $kind]:-}
-  [ -z "$guessed" ] || return 0
+  if [ -n "$guessed" ]; then
+    ! is_too_slow "$group" "$kind" || guessed=0
+    return
+  fi
   case "$kind" in cofs | null) tenths=15 ;; mergerfs) tenths=20 ;; fuse2fs) tenths=60 ;; esac
   # What takes a fixed time, or the processor's, is as slow everywhere.
   case "$group" in random | fsync | sqlite | compile) tenths=11 ;; esac
@@ -203,6 +212,10 @@ prepare_sources "${groups[@]}" || die "what is to be copied could not be made"
 for ((round = 1; round <= rounds; ++round)); do
   for ((index = 0; index < ${#plan[@]}; ++index)); do
     read -r group kind <<<"${plan[index]}"
+    if is_too_slow "$group" "$kind"; then
+      say "round $round of $rounds: $group on $kind is not repeated, it took ${took[$group $kind]} s"
+      continue
+    fi
     begin=$SECONDS
     lines=$(wc -l <"$results")
     run_step "$group" "$kind" "$round"
