@@ -5,9 +5,10 @@
 //
 // The first prints one line for each kind of operation: "create 12345" and so on. COUNT
 // files (10,000 by default) are shared out over N threads (one by default), each with its
-// own directory, and 16 directories in that. With --keep it ends after the cold stats,
-// and the files stay. The second makes COUNT names in one directory and prints how many
-// milliseconds a cold walk of it takes, without looking at the files.
+// own directory, and 16 directories in that, or more: none gets more than 1,000 files.
+// With --keep it ends after the cold stats, and the files stay. The second makes COUNT
+// names in one directory and prints how many milliseconds a cold walk of it takes,
+// without looking at the files.
 //
 // Cold: the kernel's dentries and inodes are dropped before, which needs root; else the
 // line is left out.
@@ -16,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -30,7 +32,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kDirectories = 16;
+constexpr int kDirectoriesMin = 16;
+constexpr int kFilesPerDirectoryMax = 1000;
 
 double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -54,13 +57,16 @@ bool DropCaches() {
 // The files of one thread.
 class Names {
  public:
-  Names(const std::string& directory, int count) : directory_(directory), count_(count) {
+  Names(const std::string& directory, int count)
+      : directory_(directory),
+        count_(count),
+        directories_(std::max(kDirectoriesMin, (count - 1) / kFilesPerDirectoryMax + 1)) {
     Require(mkdir(directory_.c_str(), 0755) == 0, directory_);
-    for (int i = 0; i < kDirectories; ++i)
+    for (int i = 0; i < directories_; ++i)
       Require(mkdir(Directory(i).c_str(), 0755) == 0, Directory(i));
   }
   void RemoveDirectories() const {
-    for (int i = 0; i < kDirectories; ++i)
+    for (int i = 0; i < directories_; ++i)
       Require(rmdir(Directory(i).c_str()) == 0, Directory(i));
     Require(rmdir(directory_.c_str()) == 0, directory_);
   }
@@ -86,7 +92,7 @@ class Names {
 
  private:
   std::string Directory(int i) const {
-    return directory_ + "/d" + std::to_string(i % kDirectories);
+    return directory_ + "/d" + std::to_string(i % directories_);
   }
   std::string Path(const char* prefix, int i) const {
     return Directory(i) + "/" + prefix + std::to_string(i);
@@ -97,6 +103,7 @@ class Names {
 
   const std::string directory_;
   const int count_;
+  const int directories_;
 };
 
 class NamesBench {
