@@ -126,6 +126,7 @@ mnt=$work/mnt below=$work/below results=$work/results step=""
 mkdir "$work/mnt" "$work/below" "$work/sources"
 : >"$results"
 
+# shellcheck disable=SC2317  # called by the trap
 finish() {
   trap '' INT TERM
   if [ -n "$step" ]; then
@@ -138,8 +139,9 @@ finish() {
 trap finish EXIT
 trap 'say "interrupted"; exit 130' INT TERM
 
-# Seconds that steps took, by "group kind".
+# Seconds that steps took, by "group kind"; and of all first ones, with what was guessed.
 declare -A took=()
+seconds_taken=0 seconds_guessed=0
 is_too_slow() {
   [[ $1 != scale-* && ${took[$1 $2]:-0} -gt $repeated_step_seconds_max ]]
 }
@@ -158,12 +160,25 @@ guess() {
   [ "$size" != quick ] || guessed=$(((guessed + 7) / 8))
   guessed=$((guessed * tenths / 10 + 1))
 }
+# note_time GROUP KIND SECONDS: the guesses for what follows learn from it.
+note_time() {
+  local guessed
+  if [ -z "${took[$1 $2]:-}" ]; then
+    guess "$1" "$2"
+    seconds_taken=$((seconds_taken + $3))
+    seconds_guessed=$((seconds_guessed + guessed))
+  fi
+  took[$1 $2]=$3
+}
 # time_left ROUND INDEX: what follows after so many rounds and steps, as minutes:seconds.
 time_left() {
   local sum=0 i group kind guessed
   for ((i = 0; i < ${#plan[@]}; ++i)); do
     read -r group kind <<<"${plan[i]}"
     guess "$group" "$kind"
+    if [ -z "${took[$group $kind]:-}" ] && [ "$seconds_guessed" -gt 0 ]; then
+      guessed=$((guessed * seconds_taken / seconds_guessed))
+    fi
     sum=$((sum + guessed * (rounds - $1 + (i >= $2))))
   done
   printf '%d:%02d' $((sum / 60)) $((sum % 60))
@@ -210,40 +225,48 @@ for group in "${groups[@]}"; do
   for kind in "${kinds[@]}"; do plan+=("$group $kind"); done
 done
 
-say "$(time_left 1 0) min expected: ${#groups[@]} groups of workloads on ${kinds[*]}, $rounds times"
-prepare_sources "${groups[@]}" || die "what is to be copied could not be made"
-for ((round = 1; round <= rounds; ++round)); do
-  for ((index = 0; index < ${#plan[@]}; ++index)); do
-    read -r group kind <<<"${plan[index]}"
-    if is_too_slow "$group" "$kind"; then
-      say "round $round of $rounds: $group on $kind is not repeated, it took ${took[$group $kind]} s"
-      continue
-    fi
-    begin=$SECONDS
-    lines=$(wc -l <"$results")
-    run_step "$group" "$kind" "$round"
-    took[$group $kind]=$((SECONDS - begin))
-    failures=$(tail -n +$((lines + 1)) "$results" | grep -c '	failed	' || true)
-    words="$group on $kind, ${took[$group $kind]} s"
-    [ "$failures" -eq 0 ] || words+=", $failures failed"
-    say "round $round of $rounds, $((index + 1)) of ${#plan[@]}: $words;" \
-      "$(time_left "$round" $((index + 1))) min left"
+measure_all() {
+  local round index group kind begin lines failures words
+  say "$(time_left 1 0) min expected: ${#groups[@]} groups of workloads on ${kinds[*]}, $rounds times"
+  prepare_sources "${groups[@]}" || die "what is to be copied could not be made"
+  for ((round = 1; round <= rounds; ++round)); do
+    for ((index = 0; index < ${#plan[@]}; ++index)); do
+      read -r group kind <<<"${plan[index]}"
+      if is_too_slow "$group" "$kind"; then
+        say "round $round of $rounds: $group on $kind is not repeated, it took ${took[$group $kind]} s"
+        continue
+      fi
+      begin=$SECONDS
+      lines=$(wc -l <"$results")
+      run_step "$group" "$kind" "$round"
+      note_time "$group" "$kind" $((SECONDS - begin))
+      failures=$(tail -n +$((lines + 1)) "$results" | grep -c '	failed	' || true)
+      words="$group on $kind, ${took[$group $kind]} s"
+      [ "$failures" -eq 0 ] || words+=", $failures failed"
+      say "round $round of $rounds, $((index + 1)) of ${#plan[@]}: $words;" \
+        "$(time_left "$round" $((index + 1))) min left"
+    done
   done
-done
+}
 
 # --- The report ---------------------------------------------------------------------------
 
-{
-  for kind in "${kinds[@]}"; do printf '%s\t%s\n' "$kind" "$(version_of "$kind")"; done
-  printf 'fio\t%s\n' "$(fio --version)"
-} >"$work/versions"
-commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-if [ "$(stat -L -c %Y "$bin/mount.cofs")" -lt "$(git log -1 --format=%ct 2>/dev/null || echo 0)" ]; then
-  commit+=" or before (the build is older)"
-elif [ -n "$(git status --porcelain -uno 2>/dev/null)" ]; then
-  commit+=" with changes"
-fi
-python3 bench/report.py --metrics bench/metrics.txt --results "$results" \
-  --versions "$work/versions" --kinds "${kinds[*]}" --commit "$commit" --rounds "$rounds" \
-  --size "$size" --out "$out"
-! grep -q '	failed	' "$results"
+report() {
+  local kind commit
+  {
+    for kind in "${kinds[@]}"; do printf '%s\t%s\n' "$kind" "$(version_of "$kind")"; done
+    printf 'fio\t%s\n' "$(fio --version)"
+  } >"$work/versions"
+  commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+  if [ "$(stat -L -c %Y "$bin/mount.cofs")" -lt "$(git log -1 --format=%ct 2>/dev/null || echo 0)" ]; then
+    commit+=" or before (the build is older)"
+  elif [ -n "$(git status --porcelain -uno 2>/dev/null)" ]; then
+    commit+=" with changes"
+  fi
+  python3 bench/report.py --metrics bench/metrics.txt --results "$results" \
+    --versions "$work/versions" --kinds "${kinds[*]}" --commit "$commit" --rounds "$rounds" \
+    --size "$size" --out "$out"
+}
+
+# In one line, which is read at once: a change of this file during the run does not matter.
+measure_all; report; if grep -q '	failed	' "$results"; then exit 1; else exit 0; fi

@@ -252,10 +252,12 @@ run_compile() {
   measure compile seconds_of compile_on_volume
 }
 compile_on_volume() (
+  local includes
   cd "$mnt/cofs" || return
-  # shellcheck disable=SC2086  # patterns and several names
+  includes=$(pkg-config --cflags blkid liburing) || return
+  # shellcheck disable=SC2086  # patterns, and several words
   printf '%s\n' $compiled |
-    xargs -P 2 -I FILE g++ -std=c++20 -O1 -I. -DCOFS_VERSION='"0"' -c FILE -o FILE.o && settle
+    xargs -P 2 -I FILE g++ -std=c++20 -O1 -I. $includes -c FILE -o FILE.o && settle
 )
 
 run_sqlite() {
