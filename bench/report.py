@@ -40,8 +40,8 @@ class Metric:
 
     def spread(self, kind):
         """The distance of the best from the worst, as a part of the median."""
-        values, median = self.values.get(kind), self.median(kind)
-        return (max(values) - min(values)) / median if values and median else None
+        values, median = self.values.get(kind, []), self.median(kind)
+        return (max(values) - min(values)) / median if len(values) > 1 and median else None
 
     def ratio(self, kind, other):
         """How many times as good kind is as other: above one, kind is better."""
