@@ -31,6 +31,7 @@ constexpr size_t kReadMax = 1 << 20;
 
 struct Node {
   struct stat st {};
+  bool removed = false;                        // and kept until the kernel forgets it
   std::map<std::string, fuse_ino_t> children;  // of a directory
   std::string target;                          // of a symbolic link
 };
@@ -64,15 +65,25 @@ class Tree {
     const auto found = children.find(name);
     if (found == children.end()) return ENOENT;
     if (directory && !nodes_[found->second].children.empty()) return ENOTEMPTY;
-    nodes_.erase(found->second);
+    nodes_[found->second].removed = true;
     children.erase(found);
     return 0;
+  }
+  void Forget(fuse_ino_t inode) {
+    const MutexLock lock(mutex_);
+    const auto found = nodes_.find(inode);
+    if (found != nodes_.end() && found->second.removed) nodes_.erase(found);
   }
   int Rename(fuse_ino_t from, const char* name, fuse_ino_t to, const char* new_name) {
     const MutexLock lock(mutex_);
     auto entry = nodes_[from].children.extract(name);
     if (entry.empty()) return ENOENT;
-    nodes_[to].children[new_name] = entry.mapped();
+    const auto [target, inserted] =
+        nodes_[to].children.try_emplace(new_name, entry.mapped());
+    if (!inserted) {
+      nodes_[target->second].removed = true;
+      target->second = entry.mapped();
+    }
     return 0;
   }
   int Stat(fuse_ino_t inode, struct stat* st) {
@@ -87,7 +98,8 @@ class Tree {
     const auto found = nodes_.find(inode);
     if (found == nodes_.end()) return ENOENT;
     struct stat& now = found->second.st;
-    if (what & FUSE_SET_ATTR_MODE) now.st_mode = (now.st_mode & S_IFMT) | (change.st_mode & 07777);
+    if (what & FUSE_SET_ATTR_MODE)
+      now.st_mode = (now.st_mode & S_IFMT) | (change.st_mode & 07777);
     if (what & FUSE_SET_ATTR_UID) now.st_uid = change.st_uid;
     if (what & FUSE_SET_ATTR_GID) now.st_gid = change.st_gid;
     if (what & FUSE_SET_ATTR_SIZE) now.st_size = change.st_size;
@@ -135,7 +147,9 @@ class Tree {
   fuse_ino_t next_ GUARDED_BY(mutex_) = FUSE_ROOT_ID + 1;
 };
 
-Tree& TreeOf(fuse_req_t request) { return *static_cast<Tree*>(fuse_req_userdata(request)); }
+Tree& TreeOf(fuse_req_t request) {
+  return *static_cast<Tree*>(fuse_req_userdata(request));
+}
 
 fuse_entry_param EntryOf(const struct stat& st) {
   fuse_entry_param entry{};
@@ -154,18 +168,26 @@ void ReplyEntry(fuse_req_t request, int error_number, const struct stat& st) {
   fuse_reply_entry(request, &entry);
 }
 
+// What cofs asks for, too: the distance between the two is not to be one of settings.
 void Init(void*, fuse_conn_info* connection) {
-  connection->want |= connection->capable & (FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_PARALLEL_DIROPS |
-                                             FUSE_CAP_ASYNC_READ | FUSE_CAP_READDIRPLUS);
-  connection->want &= ~static_cast<unsigned>(FUSE_CAP_READDIRPLUS_AUTO);
+  connection->want |=
+      connection->capable &
+      (FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ |
+       FUSE_CAP_ASYNC_DIO | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
   connection->max_write = connection->max_readahead = kReadMax;
-  connection->max_background = 64;
+  connection->max_background = 128;
+  connection->congestion_threshold = 96;
 }
 
 void Lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   struct stat st {};
   const int error_number = TreeOf(request).Lookup(parent, name, &st);
   ReplyEntry(request, error_number, st);
+}
+
+void Forget(fuse_req_t request, fuse_ino_t inode, uint64_t) {
+  TreeOf(request).Forget(inode);
+  fuse_reply_none(request);
 }
 
 void GetAttributes(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
@@ -185,7 +207,8 @@ void SetAttributes(fuse_req_t request, fuse_ino_t inode, struct stat* change, in
     fuse_reply_attr(request, &st, kTimeoutSeconds);
 }
 
-void MakeNode(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t) {
+void MakeNode(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
+              dev_t) {
   struct stat st {};
   const int error_number = TreeOf(request).Create(parent, name, mode, &st);
   ReplyEntry(request, error_number, st);
@@ -195,7 +218,8 @@ void MakeDirectory(fuse_req_t request, fuse_ino_t parent, const char* name, mode
   MakeNode(request, parent, name, S_IFDIR | mode, 0);
 }
 
-void MakeSymlink(fuse_req_t request, const char* target, fuse_ino_t parent, const char* name) {
+void MakeSymlink(fuse_req_t request, const char* target, fuse_ino_t parent,
+                 const char* name) {
   struct stat st {};
   const int error_number =
       TreeOf(request).Create(parent, name, S_IFLNK | 0777, &st, target);
@@ -209,7 +233,8 @@ void ReadLink(fuse_req_t request, fuse_ino_t inode) {
 void Create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
             fuse_file_info* file) {
   struct stat st {};
-  if (const int error_number = TreeOf(request).Create(parent, name, S_IFREG | mode, &st)) {
+  if (const int error_number =
+          TreeOf(request).Create(parent, name, S_IFREG | mode, &st)) {
     fuse_reply_err(request, error_number);
     return;
   }
@@ -227,7 +252,8 @@ void RemoveDirectory(fuse_req_t request, fuse_ino_t parent, const char* name) {
 
 void Rename(fuse_req_t request, fuse_ino_t from, const char* name, fuse_ino_t to,
             const char* new_name, unsigned flags) {
-  fuse_reply_err(request, flags ? EINVAL : TreeOf(request).Rename(from, name, to, new_name));
+  fuse_reply_err(request,
+                 flags ? EINVAL : TreeOf(request).Rename(from, name, to, new_name));
 }
 
 void Open(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
@@ -235,18 +261,34 @@ void Open(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
   fuse_reply_open(request, file);
 }
 
-void OpenDirectory(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
-  fuse_reply_open(request, file);
+using Entries = std::vector<std::pair<std::string, struct stat>>;
+
+// The walk of a directory goes over what it held when it was opened.
+void OpenDirectory(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
+  auto entries = std::make_unique<Entries>(TreeOf(request).Entries(inode));
+  file->fh = reinterpret_cast<uint64_t>(entries.get());
+  if (fuse_reply_open(request, file) == 0) entries.release();
 }
 
-void ReplyOk(fuse_req_t request, fuse_ino_t, fuse_file_info*) { fuse_reply_err(request, 0); }
+void ReleaseDirectory(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
+  delete reinterpret_cast<Entries*>(file->fh);
+  fuse_reply_err(request, 0);
+}
 
-void Sync(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) { fuse_reply_err(request, 0); }
+void ReplyOk(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
+  fuse_reply_err(request, 0);
+}
 
-void Read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset, fuse_file_info*) {
+void Sync(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) {
+  fuse_reply_err(request, 0);
+}
+
+void Read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
+          fuse_file_info*) {
   static const std::vector<char> zeros(kReadMax);
   const off_t left = std::max<off_t>(TreeOf(request).Size(inode) - offset, 0);
-  fuse_reply_buf(request, zeros.data(), std::min({size, static_cast<size_t>(left), kReadMax}));
+  fuse_reply_buf(request, zeros.data(),
+                 std::min({size, static_cast<size_t>(left), kReadMax}));
 }
 
 void Write(fuse_req_t request, fuse_ino_t inode, const char*, size_t size, off_t offset,
@@ -255,33 +297,34 @@ void Write(fuse_req_t request, fuse_ino_t inode, const char*, size_t size, off_t
   fuse_reply_write(request, size);
 }
 
-void ReadDirectory(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset, bool plus) {
+void ReadDirectory(fuse_req_t request, const fuse_file_info& file, size_t size,
+                   off_t offset, bool plus) {
   std::vector<char> buffer(size);
   size_t used = 0;
-  const auto entries = TreeOf(request).Entries(inode);
+  const Entries& entries = *reinterpret_cast<const Entries*>(file.fh);
   for (auto i = static_cast<size_t>(offset); i < entries.size(); ++i) {
     const auto& [name, st] = entries[i];
     const fuse_entry_param entry = EntryOf(st);
     const auto next = static_cast<off_t>(i + 1);
     const size_t need =
-        plus ? fuse_add_direntry_plus(request, buffer.data() + used, size - used, name.c_str(),
-                                      &entry, next)
-             : fuse_add_direntry(request, buffer.data() + used, size - used, name.c_str(), &st,
-                                 next);
+        plus ? fuse_add_direntry_plus(request, buffer.data() + used, size - used,
+                                      name.c_str(), &entry, next)
+             : fuse_add_direntry(request, buffer.data() + used, size - used, name.c_str(),
+                                 &st, next);
     if (need > size - used) break;
     used += need;
   }
   fuse_reply_buf(request, buffer.data(), used);
 }
 
-void ReadDirectoryPlain(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
-                        fuse_file_info*) {
-  ReadDirectory(request, inode, size, offset, false);
+void ReadDirectoryPlain(fuse_req_t request, fuse_ino_t, size_t size, off_t offset,
+                        fuse_file_info* file) {
+  ReadDirectory(request, *file, size, offset, false);
 }
 
-void ReadDirectoryPlus(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
-                       fuse_file_info*) {
-  ReadDirectory(request, inode, size, offset, true);
+void ReadDirectoryPlus(fuse_req_t request, fuse_ino_t, size_t size, off_t offset,
+                       fuse_file_info* file) {
+  ReadDirectory(request, *file, size, offset, true);
 }
 
 void StatFs(fuse_req_t request, fuse_ino_t) {
@@ -297,6 +340,7 @@ fuse_lowlevel_ops Operations() {
   fuse_lowlevel_ops ops{};
   ops.init = Init;
   ops.lookup = Lookup;
+  ops.forget = Forget;
   ops.getattr = GetAttributes;
   ops.setattr = SetAttributes;
   ops.mknod = MakeNode;
@@ -310,7 +354,7 @@ fuse_lowlevel_ops Operations() {
   ops.open = Open;
   ops.opendir = OpenDirectory;
   ops.release = ReplyOk;
-  ops.releasedir = ReplyOk;
+  ops.releasedir = ReleaseDirectory;
   ops.flush = ReplyOk;
   ops.fsync = Sync;
   ops.fsyncdir = Sync;
