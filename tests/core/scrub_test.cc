@@ -92,7 +92,7 @@ TEST_F(Scrub, AHealthyVolumeHasNoDamage) {
   const uint64_t data_bytes = (700 + 100 + 600) * kB;
   const StoreUsage store = volume_->usage().store;
   EXPECT_GE(report.done_bytes, data_bytes);
-  EXPECT_LE(report.done_bytes, data_bytes + 3 * (store.pool_bytes - store.pool_free_bytes));
+  EXPECT_LE(report.done_bytes, data_bytes + 4 * (store.pool_bytes - store.pool_free_bytes));
 }
 
 TEST_F(Scrub, DamagedBlocksAreFoundByPathAndPlace) {
