@@ -28,8 +28,9 @@ namespace cofs {
 
 struct Inode {
   explicit Inode(InodeId inode_id) : id(inode_id) {}
-  Inode(InodeId inode_id, InodeRecord inode_record)
-      : id(inode_id), record(std::move(inode_record)) {}
+  Inode(InodeId inode_id, InodeRecord inode_record,
+        std::shared_ptr<ExtentBudget> budget = nullptr)
+      : id(inode_id), record(std::move(inode_record)), extents(std::move(budget)) {}
 
   const InodeId id;
 

@@ -78,9 +78,11 @@ struct InodeTable::Shard {
   }
 };
 
-InodeTable::InodeTable(const Store& store, size_t inode_count_max)
+InodeTable::InodeTable(const Store& store, size_t inode_count_max,
+                       uint64_t extent_count_max)
     : store_(store),
-      shard_inode_count_max_(std::max<size_t>(inode_count_max / kShardCount, 4)) {
+      shard_inode_count_max_(std::max<size_t>(inode_count_max / kShardCount, 4)),
+      extent_budget_(std::make_shared<ExtentBudget>(extent_count_max)) {
   for (size_t i = 0; i < kShardCount; ++i) shards_.push_back(std::make_unique<Shard>());
 }
 
@@ -106,12 +108,12 @@ Result<InodeRef> InodeTable::Get(InodeId id) {
   shard.loading.erase(id);
   shard.loaded.NotifyAll();
   if (!record.ok()) return std::move(record).error();
-  return shard.Add(std::make_shared<Inode>(id, std::move(record).value()),
+  return shard.Add(std::make_shared<Inode>(id, std::move(record).value(), extent_budget_),
                    shard_inode_count_max_);
 }
 
 InodeRef InodeTable::Insert(InodeId id, InodeRecord record) {
-  auto inode = std::make_shared<Inode>(id, std::move(record));
+  auto inode = std::make_shared<Inode>(id, std::move(record), extent_budget_);
   inode->extents.StartEmpty();
   Shard& shard = ShardOf(id);
   MutexLock lock(shard.mutex);

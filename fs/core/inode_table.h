@@ -2,7 +2,7 @@
 //
 // Thread-safety: all functions; sharded by inode number, the shards' locks are leaves.
 // Memory: at most `inode_count_max` inodes that nobody uses, and some 50 bytes for each
-// that the kernel knows.
+// that the kernel knows; at most `extent_count_max` of their extents, and a few for each.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ inline Error StaleInode(InodeId id) {
 
 class InodeTable {
  public:
-  InodeTable(const Store& store, size_t inode_count_max);
+  InodeTable(const Store& store, size_t inode_count_max, uint64_t extent_count_max);
   ~InodeTable();
 
   // From memory or the store. kStale when there is no such inode; kCorrupt.
@@ -47,6 +47,7 @@ class InodeTable {
   Shard& ShardOf(InodeId id) const;
   const Store& store_;
   const size_t shard_inode_count_max_;
+  const std::shared_ptr<ExtentBudget> extent_budget_;
   std::vector<std::unique_ptr<Shard>> shards_;
 };
 

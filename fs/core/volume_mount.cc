@@ -16,10 +16,14 @@ namespace {
 
 // Of VolumeOptions::cache_bytes: the store's blocks serve look-ups of names, extents
 // and checksums; an inode in memory only saves one of these, and costs about 1 KiB
-// with its locks, its table entries and a few extents.
-constexpr uint64_t kStoreCacheParts = 3;
-constexpr uint64_t kCacheParts = 4;
+// with its locks, its table entries and a few extents. Files in many pieces have more of
+// them in memory.
+constexpr uint64_t kStoreCacheParts = 5;
+constexpr uint64_t kInodeCacheParts = 2;
+constexpr uint64_t kExtentCacheParts = 1;
+constexpr uint64_t kCacheParts = 8;
 constexpr uint64_t kInodeBytesEstimate = 1024;
+constexpr uint64_t kExtentBytesEstimate = sizeof(Extent) + 8;
 // How long an allocation that would fail waits for removed files to be freed.
 constexpr std::chrono::milliseconds kReclaimTimeout{5000};
 
@@ -150,7 +154,8 @@ Status Volume::Parts::StartServices() {
     if (early_failure) return *early_failure;
   }
   inodes = std::make_unique<InodeTable>(
-      *store, core.options.cache_bytes / kCacheParts / kInodeBytesEstimate);
+      *store, core.options.cache_bytes / kCacheParts * kInodeCacheParts / kInodeBytesEstimate,
+      core.options.cache_bytes / kCacheParts * kExtentCacheParts / kExtentBytesEstimate);
   core.inodes = inodes.get();
   shared_blocks = std::make_unique<SharedBlocks>(*store);
   core.shared_blocks = shared_blocks.get();

@@ -57,7 +57,7 @@ void DataVolume::Mount() {
       Space::Options{.discard = options_.volume.discard,
                      .commit = [this] { return committer_->Commit(); }});
   committer_ = std::make_unique<Committer>(*store_, *space_, Committer::Options{});
-  inodes_ = std::make_unique<InodeTable>(*store_, 1000);
+  inodes_ = std::make_unique<InodeTable>(*store_, 1000, /*extent_count_max=*/2000);
   shared_blocks_ = std::make_unique<SharedBlocks>(*store_);
   engine_ = Checked(CopyEngine::Create(*device_, {}));
   core_.options = options_.volume;

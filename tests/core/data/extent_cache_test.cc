@@ -4,6 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <numeric>
+#include <random>
+
 #include "extent_map/records.h"
 #include "fs/core/mapping_change.h"
 #include "tests/core/data/data_volume.h"
@@ -13,8 +17,13 @@ namespace {
 
 constexpr InodeId kFile{500};
 
-class ExtentCacheTest : public ::testing::Test {
+// Without a budget, with one that is soon spent, and with one that holds everything.
+class ExtentCacheTest : public ::testing::TestWithParam<int> {
  protected:
+  static std::shared_ptr<ExtentBudget> BudgetOf(int count_max) {
+    return count_max < 0 ? nullptr
+                         : std::make_shared<ExtentBudget>(static_cast<uint64_t>(count_max));
+  }
   // Puts `change` into the store, the list and the cache.
   void Apply(const ExtentChange& change) {
     Batch batch;
@@ -57,16 +66,16 @@ class ExtentCacheTest : public ::testing::Test {
   }
 
   DataVolume volume_;
-  ExtentCache cache_;
+  ExtentCache cache_{BudgetOf(GetParam())};
   std::vector<Extent> list_;
 };
 
-TEST_F(ExtentCacheTest, EmptyFile) {
+TEST_P(ExtentCacheTest, EmptyFile) {
   ExpectFind(0, 10, 5, true);
   ExpectFind(1000, 1001, 5, false);
 }
 
-TEST_F(ExtentCacheTest, RefusesOverlappingRecords) {
+TEST_P(ExtentCacheTest, RefusesOverlappingRecords) {
   Batch batch;
   batch.Put(ExtentKey(kFile, FileOffset{0}),
             EncodeExtent({FileOffset{0}, DeviceOffset{8 << 20}, 3 * kBlockBytes, 0}));
@@ -77,7 +86,7 @@ TEST_F(ExtentCacheTest, RefusesOverlappingRecords) {
                                          FileOffset{1 << 20}, 10, false));
 }
 
-TEST_F(ExtentCacheTest, AsTheListAtRandom) {
+TEST_P(ExtentCacheTest, AsTheListAtRandom) {
   std::mt19937_64 random(SeedOf(7));
   constexpr uint64_t kBlocks = 6000;
   for (int round = 0; round < 6000; ++round) {
@@ -98,10 +107,38 @@ TEST_F(ExtentCacheTest, AsTheListAtRandom) {
       ExpectFind(begin, begin + length, random() % 5 == 0 ? 1 + random() % 900 : 10000,
                  random() % 2 == 0);
     }
+    // A window may be read whole before room is made for it.
+    ASSERT_LE(cache_.extent_count(),
+              std::max<size_t>(ExtentCache::kExtentCountMax, GetParam() + 1) +
+                  ExtentCache::kExtentCountMax);
     if (HasFailure()) break;
   }
   EXPECT_GT(list_.size(), 2 * ExtentCache::kExtentCountMax);
 }
+
+// Look-ups all over a file in many pieces need the store once.
+TEST_P(ExtentCacheTest, KeepsWhatItsBudgetAllows) {
+  constexpr uint64_t kBlocks = 4000;
+  for (uint64_t block = 0; block < kBlocks; block += 2) {
+    const Extent extent{FileOffset{block * kBlockBytes},
+                        DeviceOffset{(16 << 20) + block * kBlockBytes}, kBlockBytes, 0};
+    Replace(block, block + 1, {&extent, 1});
+  }
+  cache_.Clear();
+  std::mt19937_64 random(SeedOf(8));
+  std::vector<uint64_t> order(kBlocks);
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::shuffle(order, random);
+  for (const uint64_t block : order) ExpectFind(block, block + 1, 10, true);
+  if (GetParam() > static_cast<int>(kBlocks)) {
+    EXPECT_EQ(cache_.extent_count(), kBlocks / 2);
+  } else {
+    EXPECT_GT(cache_.extent_count(), ExtentCache::kExtentCountMax / 8);
+    EXPECT_LT(cache_.extent_count(), kBlocks / 2);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Budgets, ExtentCacheTest, ::testing::Values(-1, 900, 100'000));
 
 }  // namespace
 }  // namespace cofs
