@@ -82,9 +82,10 @@ void Committer::LatchReadOnly() { read_only_.store(true, std::memory_order_relea
 
 void Committer::Fail(const Error& error) {
   if (failed_.exchange(true, std::memory_order_acq_rel)) return;
+  // The reason first: who finds the volume read-only finds it too.
+  if (options_.on_failure) options_.on_failure(error);
   LatchReadOnly();
   LogError(StrCat("the volume is read-only from now on: ", error.ToString()));
-  if (options_.on_failure) options_.on_failure(error);
 }
 
 void Committer::StartBackground() {

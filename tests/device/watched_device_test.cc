@@ -53,7 +53,7 @@ class WatchedDeviceTest : public ::testing::Test {
     std::thread thread(io);
     StallTotals totals;
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while ((totals = device_->totals()).stalled_now == 0 &&
+    while (((totals = device_->totals()).stalled_now == 0 || totals.stalled_count == 0) &&
            std::chrono::steady_clock::now() < deadline)
       std::this_thread::sleep_for(milliseconds(1));
     EXPECT_EQ(totals.stalled_now, 1u);
