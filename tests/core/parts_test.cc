@@ -230,7 +230,7 @@ TEST(InodeTable, KeepsOneInodeForANumber) {
     for (uint64_t i = 100; i < 100 + kCount; ++i)
       batch.Put(InodeKey(InodeId{i}), EncodeInode(record));
   });
-  InodeTable table(open.store(), 0);  // as few as it can
+  InodeTable table(open.store(), 0, 0);  // as few as it can
   const InodeRef held = table.Get(InodeId{100}).value();
   for (uint64_t i = 100; i < 100 + kCount; ++i) ASSERT_OK(table.Get(InodeId{i}));
   EXPECT_LT(table.inode_count(), kCount / 2) << "unused inodes are dropped";
@@ -269,7 +269,7 @@ TEST(InodeTable, NeverGoesBackInTime) {
     for (uint64_t i = 100; i < 100 + kInodes; ++i)
       batch.Put(InodeKey(InodeId{i}), EncodeInode(record));
   });
-  InodeTable table(open.store(), 0);
+  InodeTable table(open.store(), 0, 0);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t)
     threads.emplace_back([&, t] {
