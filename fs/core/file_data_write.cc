@@ -14,16 +14,17 @@ const std::array<char, kBlockBytes>& ZeroBlock() {
   return zeros;
 }
 
-// Where the last kBatchExtentCountMax extents behind `begin` start; nullopt when there
-// are not more than that.
-Result<std::optional<FileOffset>> FindCut(const Core& core, Inode& inode, FileOffset begin)
-    REQUIRES_SHARED(inode.mutex) {
+// Where the last kBatchExtentCountMax extents of [begin, end) start; nullopt when there are
+// not more than that. There are none behind `end`: a walk from further behind would go over
+// all that has been deleted there.
+Result<std::optional<FileOffset>> FindCut(const Core& core, Inode& inode, FileOffset begin,
+                                          FileOffset end) REQUIRES_SHARED(inode.mutex) {
   TRY_ASSIGN(const ExtentCache::Found found,
-             FindExtents(core, inode, begin, kLastFileOffset, kBatchExtentCountMax, false));
-  if (found.complete_to >= kLastFileOffset) return std::optional<FileOffset>{};
-  const KeyRange keys = ExtentKeys(inode.id);
-  const auto cursor = core.store->NewCursor(keys.first, keys.last);
-  cursor->SeekForPrev(ExtentKey(inode.id, kLastFileOffset));
+             FindExtents(core, inode, begin, end, kBatchExtentCountMax, false));
+  if (found.complete_to >= end) return std::optional<FileOffset>{};
+  const std::string last = ExtentKey(inode.id, end);
+  const auto cursor = core.store->NewCursor(ExtentKeys(inode.id).first, last);
+  cursor->SeekForPrev(last);
   std::optional<FileOffset> cut;
   for (size_t count = 0; count < kBatchExtentCountMax && cursor->valid(); ++count) {
     TRY_ASSIGN(const ParsedKey key, ParseKey(cursor->key()));
@@ -37,18 +38,19 @@ Result<std::optional<FileOffset>> FindCut(const Core& core, Inode& inode, FileOf
 
 // Frees from the end until one batch can free the rest behind `begin`.
 Status FreeToOneBatch(Core& core, Inode& inode, FileOffset begin, uint64_t size_bytes) {
-  for (;;) {
+  for (FileOffset end = kLastFileOffset;;) {
     ExclusiveLock lock(inode.mutex);
-    TRY_ASSIGN(const auto cut, FindCut(core, inode, begin));
+    TRY_ASSIGN(const auto cut, FindCut(core, inode, begin, end));
     if (!cut) return OkStatus();
     TRY(ApplyMapping(core, inode,
                      {.begin = *cut,
-                      .end = kLastFileOffset,
+                      .end = end,
                       .edit = [&](InodeRecord& record) {
                         record.size_bytes = std::min(
                             record.size_bytes, std::max(cut->value(), size_bytes));
                         record.mtime = record.ctime = Now();
                       }}));
+    end = *cut;
   }
 }
 
