@@ -151,6 +151,7 @@ Operations::Options MountedVolume::OperationOptions() {
 Status MountedVolume::GoLive() {
   Result<Fd> connection = helper_->Mount();
   const bool is_mounted = connection.ok();
+  mounted_at_s_ = ::time(nullptr);  // before there are workers, who read it
   Status live =
       is_mounted ? session_->Start(std::move(*connection)) : connection.error();
   if (!live.ok()) {
@@ -159,7 +160,6 @@ Status MountedVolume::GoLive() {
     CloseVolume();
     return live;
   }
-  mounted_at_s_ = ::time(nullptr);
   TuneMount(helper_->device());
   LogInfo(StrCat("mounted ", Printable(place_.source), " at ", Printable(place_.directory),
                  options_.volume.read_only ? ", read-only" : ""));
@@ -176,7 +176,7 @@ Status MountedVolume::ServeToEnd() {
     }
   }
   // Before the workers' descriptors are closed: it may still answer on them.
-  write_back_thread_.reset();
+  write_back_thread_->End();
   session_->Stop();
   CloseVolume();
   if (close_status_.ok())

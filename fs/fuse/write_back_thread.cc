@@ -7,19 +7,25 @@ namespace cofs {
 WriteBackThread::WriteBackThread(FuseSession& session)
     : session_(session), thread_([this] { Run(); }) {}
 
-WriteBackThread::~WriteBackThread() {
+void WriteBackThread::End() {
   {
     MutexLock lock(mutex_);
     ending_ = true;
     changed_.NotifyAll();
   }
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void WriteBackThread::Ask(InodeId inode, FileOffset begin, fuse_req_t request,
                           Answer answer) {
   const Request& current = *CurrentRequest();
   MutexLock lock(mutex_);
+  if (ending_) {
+    lock.Unlock();
+    Reply reply(request);
+    answer(reply);
+    return;
+  }
   questions_.push_back({inode, begin, request, std::move(answer), current.device_fd,
                         current.opcode, current.unique});
   changed_.NotifyOne();

@@ -28,8 +28,10 @@ class WriteBackThread {
   using Answer = std::function<void(Reply&)>;
 
   explicit WriteBackThread(FuseSession& session);
-  // Answers what has been asked, and ends. Before the session's workers are gone.
-  ~WriteBackThread();
+  ~WriteBackThread() { End(); }
+  // Answers what has been asked, and ends the thread: before the workers' descriptors are
+  // closed, on which it answers. A worker that asks later answers by itself.
+  void End() EXCLUDES(mutex_);
   // Has the dirty pages of `inode` from `begin` on written back, then calls `answer`,
   // which owes the request that the calling worker is serving an answer.
   void Ask(InodeId inode, FileOffset begin, fuse_req_t request, Answer answer)
