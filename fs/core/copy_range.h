@@ -60,8 +60,8 @@ class CopyRange {
   // FICLONERANGE: shares the extents. Offsets and length block-aligned, except that
   // the length may end at the end of the source (length 0: to its end); else
   // kInvalidArgument. Unwritten extents become holes. Atomic up to 1024 extents; beyond,
-  // a crash or an error leaves a prefix.
-  // `interrupted` and `policy` don't matter.
+  // a crash, an error or an interrupt (kInterrupted) leaves a prefix.
+  // `policy` does not matter.
   Status Clone(const CopyRangeRequest& request);
   // Whether Clone() would accept it as things stand.
   Status CheckClone(const CopyRangeRequest& request);

@@ -95,6 +95,8 @@ Status CopyRange::Clone(const CopyRangeRequest& request) {
     const FileOffset end{RoundUp(request.source_offset.value() + length_bytes, kBlockBytes)};
     const uint64_t size_bytes = request.destination_offset.value() + length_bytes;
     for (FileOffset from = request.source_offset; from < end;) {
+      if (from > request.source_offset && request.interrupted && request.interrupted())
+        return Error(ErrorCode::kInterrupted, "clone");
       const FileOffset to = request.destination_offset + (from - request.source_offset);
       TRY_ASSIGN(const uint64_t batch_bytes,
                  CloneBatchBytesMax(core_, *request.source, from, end,

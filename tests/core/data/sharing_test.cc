@@ -359,6 +359,30 @@ TEST_F(UnshareTest, ManyPieces) {
   EXPECT_TRUE(Pattern(1, kCount * kB) == volume_.ReadAll(source_));
 }
 
+// A clone of many pieces ends between two batches; what is done of it stays.
+TEST_F(UnshareTest, InterruptedClone) {
+  constexpr uint64_t kCount = 2500;
+  for (uint64_t i = 0; i < kCount; ++i) volume_.Write(source_, 2 * i * kB, Pattern(i, kB));
+  const std::string bytes = volume_.ReadAll(source_);
+  const auto clone = [&](int calls_max) {
+    int calls = 0;
+    return volume_.copies().Clone({.source = source_,
+                                   .source_offset = FileOffset{0},
+                                   .destination = destination_,
+                                   .destination_offset = FileOffset{0},
+                                   .length_bytes = 0,
+                                   .interrupted = [&] { return ++calls > calls_max; }});
+  };
+  DATA_EXPECT_CODE(kInterrupted, clone(0));
+  const uint64_t shared_bytes = SharedBytes(destination_);
+  EXPECT_GT(shared_bytes, 500 * kB);
+  EXPECT_LT(shared_bytes, 2000 * kB);
+  const std::string front = volume_.ReadAll(destination_);
+  EXPECT_TRUE(bytes.starts_with(front));
+  DATA_EXPECT_OK(clone(10));
+  EXPECT_TRUE(bytes == volume_.ReadAll(destination_));
+}
+
 TEST_F(UnshareTest, InterruptedAndRules) {
   const std::string bytes = Pattern(1, 80 << 20);
   volume_.Write(source_, 0, bytes.substr(0, 40 << 20));
