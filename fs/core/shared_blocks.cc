@@ -121,17 +121,21 @@ Result<SharedBlocks::Locks> SharedBlocks::ShareAndDrop(std::span<const DeviceRan
 
   // A change rewrites whole records, and joins those that touch: everything that it may
   // rewrite is locked. What that is shows only under the lock.
-  std::vector<LockedRange> wanted;
+  std::vector<LockedRange> wanted, looked_up;
   for (const DeviceRange& range : ranges) {
     const uint64_t begin = range.offset.value();
+    looked_up.push_back({begin, range.end().value()});
     wanted.push_back({begin - std::min(begin, kBlockBytes), range.end().value() + kBlockBytes});
   }
+  // A thousand pieces may be one block.
+  looked_up = Joined(std::move(looked_up));
   for (;;) {
     wanted = Joined(std::move(wanted));
     locks.clear();
     locks.push_back(locks_.AcquireAll(wanted));
     ChangedRecords records(store_);
-    for (const DeviceRange& range : ranges) TRY(records.Load(range));
+    for (const LockedRange& place : looked_up)
+      TRY(records.Load({DeviceOffset{place.begin}, place.end - place.begin}));
     const size_t locked_count = wanted.size();
     for (const LockedRange& place : records.Places())
       if (!Covers({wanted.begin(), locked_count}, place)) wanted.push_back(place);

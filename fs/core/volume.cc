@@ -224,14 +224,16 @@ Status Volume::Unshare(InodeId id, FileOffset offset, uint64_t length_bytes,
   return parts_->copy_range->Unshare(inode, offset, length_bytes, interrupted);
 }
 
-Result<InodeId> Volume::Snapshot(InodeId source, FileOffset offset, uint64_t length_bytes) {
+Result<InodeId> Volume::Snapshot(InodeId source, FileOffset offset, uint64_t length_bytes,
+                                 const std::function<bool()>& interrupted) {
   TRY(UseFile(source));
   TRY_ASSIGN(const InodeStat snapshot, CreateTemporary({.mode = 0100000}));
   const Status cloned = Clone({.source = source,
                                .source_offset = offset,
                                .destination = snapshot.id,
                                .destination_offset = offset,
-                               .length_bytes = length_bytes});
+                               .length_bytes = length_bytes,
+                               .interrupted = interrupted});
   if (cloned.ok()) return snapshot.id;
   Forget(snapshot.id, 1);
   return cloned.error();

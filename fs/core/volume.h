@@ -129,7 +129,8 @@ class Volume {
   // A file without a name that shares [offset, offset + length_bytes) of `source`, at the
   // same place and to its end; rules and errors as Clone(). It has one look-up, whose
   // Forget() removes it, as a crash does.
-  Result<InodeId> Snapshot(InodeId source, FileOffset offset, uint64_t length_bytes);
+  Result<InodeId> Snapshot(InodeId source, FileOffset offset, uint64_t length_bytes,
+                           const std::function<bool()>& interrupted);
 
   // ---- durability ----
   // Everything that returned before the call is durable on return.

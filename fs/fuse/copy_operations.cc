@@ -123,7 +123,8 @@ Result<uint64_t> Operations::CopyPiece(CopyArm& arm, const Volume::CopyCall& cal
   }
   if (in_pieces && !arm.snapshot) {
     TRY_ASSIGN(arm.snapshot,
-               volume_.Snapshot(call.source, call.source_offset, arm.length_bytes));
+               volume_.Snapshot(call.source, call.source_offset, arm.length_bytes,
+                                call.interrupted));
   }
   if (arm.snapshot) piece.source = *arm.snapshot;
   if (by_device) {

@@ -68,7 +68,7 @@ struct Steps {
     TRY(SyncAndMark(3));
     TRY(volume.Unshare(clone, FileOffset{50 * kB}, 100 * kB, {}));
     TRY(SyncAndMark(4));
-    TRY_ASSIGN(snapshot, volume.Snapshot(source, FileOffset{0}, 300 * kB));
+    TRY_ASSIGN(snapshot, volume.Snapshot(source, FileOffset{0}, 300 * kB, {}));
     // The blocks of the source go; only the snapshot holds some of them for a moment.
     TRY(volume.Write(source, FileOffset{0}, Blocks('n', 300), {}));
     TRY(volume.SyncAll());
