@@ -24,11 +24,20 @@ std::string Contents(Volume& volume, InodeId id) {
   return data.ok() ? std::string(data->begin(), data->end()) : "";
 }
 
-// Free sooner or later, whatever the pool has taken of it.
+// Free sooner or later, whatever the pool has taken of it. A range on its way to the pool,
+// or one that a trial copy has for a moment, is in neither: what is said five times counts.
 uint64_t FreeBytes(Volume& volume) {
   EXPECT_OK(volume.DrainRemoved());
-  const VolumeUsage usage = volume.usage();
-  return usage.space.free_bytes + usage.space.pending_bytes + usage.store.pool_bytes;
+  uint64_t bytes = 0;
+  for (int count = 0; count < 5;) {
+    const VolumeUsage usage = volume.usage();
+    const uint64_t now =
+        usage.space.free_bytes + usage.space.pending_bytes + usage.store.pool_bytes;
+    count = now == bytes ? count + 1 : 1;
+    bytes = now;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return bytes;
 }
 
 Superblock SuperblockOf(MemoryDevice& memory) {
