@@ -100,6 +100,8 @@ RocksStore::RocksStore(std::unique_ptr<Engine> engine, StoreOptions options)
   });
   compactor_.emplace([this] {
     WaitForFairTime();
+    // A kick during the last run may be for what that run has compacted.
+    if (!HasDeleted()) return;
     const int64_t begin = Now();
     deleting_bytes_.store(0);
     const rocksdb::Status status =
@@ -208,8 +210,12 @@ void RocksStore::NoteVolumeFull() {
   CompactDeleted(/*now=*/true);
 }
 
+bool RocksStore::HasDeleted() const {
+  return deleting_bytes_.load() > engine_->sizing.memtable_bytes / 4;
+}
+
 void RocksStore::CompactDeleted(bool now) {
-  if (deleting_bytes_.load() <= engine_->sizing.memtable_bytes / 4) return;
+  if (!HasDeleted()) return;
   if (now) next_compaction_.store(0);
   compactor_->Kick();
 }

@@ -1,8 +1,8 @@
 // RocksStore: the Store.
 //
-// Threads: RocksDB's flush and compaction; one that grows the pool; one that flushes the
-// memtable when its WAL has become long; one that compacts when space is short. They are
-// three, so that none of them waits for what another one has to do.
+// Threads: RocksDB's flush and compaction; one that grows and shrinks the pool; one that
+// flushes the memtable when its WAL has become long; one that compacts when space is short.
+// They are three, so that none of them waits for what another one has to do.
 #pragma once
 
 #include <atomic>
@@ -49,7 +49,9 @@ class RocksStore : public Store {
   uint64_t Shortage(uint64_t batch_bytes, uint64_t ahead_bytes) const;
   // What the pool has too much, if it is worth giving back.
   uint64_t Surplus() const;
-  // Compacts what was deleted, if it is worth it: now, or when it is fair to others.
+  // Whether so much was deleted that a compaction of everything is worth it.
+  bool HasDeleted() const;
+  // Has what was deleted compacted, if it is worth it: now, or when it is fair to others.
   void CompactDeleted(bool now);
   void WaitForFairTime();
   uint64_t ahead_bytes() const { return 8 * engine_->sizing.memtable_bytes; }
