@@ -92,7 +92,9 @@ TEST_F(Scrub, AHealthyVolumeHasNoDamage) {
   const uint64_t data_bytes = (700 + 100 + 600) * kB;
   const StoreUsage store = volume_->usage().store;
   EXPECT_GE(report.done_bytes, data_bytes);
-  EXPECT_LE(report.done_bytes, data_bytes + 4 * (store.pool_bytes - store.pool_free_bytes));
+  // The pool's unit is 8 KiB: what is read ahead behind short tables is not hidden by it.
+  EXPECT_LE(report.done_bytes,
+            data_bytes + 3 * (store.pool_bytes - store.pool_free_bytes) + (64 << 10));
 }
 
 TEST_F(Scrub, DamagedBlocksAreFoundByPathAndPlace) {
