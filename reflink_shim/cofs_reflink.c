@@ -1,5 +1,6 @@
 /* cofs-reflink.so: a preload library that brings FICLONE, FICLONERANGE, FIDEDUPERANGE
- * and FS_IOC_FIEMAP of unmodified programs to a cofs mount.
+ * and FS_IOC_FIEMAP, and the modes of fallocate(2) that unshare, collapse and insert
+ * ranges, of unmodified programs to a cofs mount.
  *
  *   LD_PRELOAD=cofs-reflink.so cp --reflink=always A B
  *
@@ -316,29 +317,49 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
   }
 }
 
-static int fallocate_or_unshare(int fd, int mode, off64_t offset, off64_t length) {
+/* ---- fallocate ---- */
+
+static int unshare(int fd, int mode, uint64_t offset, uint64_t length) {
+  struct cofs_ioc_unshare range = {.offset = offset, .length = length};
+  write_back(fd, offset);
+  if (real_ioctl(fd, COFS_IOC_UNSHARE, &range) != 0) return -1;
+  /* It allocates, too, as fallocate does without this flag. */
+  return real_fallocate(fd, mode & FALLOC_FL_KEEP_SIZE, (off64_t)offset, (off64_t)length);
+}
+
+static int shift(int fd, uint32_t what, uint64_t offset, uint64_t length) {
+  struct cofs_ioc_shift range = {.offset = offset, .length = length, .what = what};
+  write_back(fd, offset);
+  if (real_ioctl(fd, COFS_IOC_SHIFT, &range) != 0) return -1;
+  /* The file has this size already, but for the kernel. */
+  return ftruncate64(fd, (off64_t)range.size);
+}
+
+static int fallocate_or_else(int fd, int mode, off64_t offset, off64_t length) {
   const int saved = errno;
-  const int result = real_fallocate(fd, mode, offset, length);
-  if (result == 0 || errno != EOPNOTSUPP ||
-      (mode & ~FALLOC_FL_KEEP_SIZE) != FALLOC_FL_UNSHARE_RANGE)
+  int result = real_fallocate(fd, mode, offset, length);
+  if (result == 0 || errno != EOPNOTSUPP) return result;
+  const int unshares = (mode & ~FALLOC_FL_KEEP_SIZE) == FALLOC_FL_UNSHARE_RANGE;
+  if (!unshares && mode != FALLOC_FL_COLLAPSE_RANGE && mode != FALLOC_FL_INSERT_RANGE)
     return result;
   /* The kernel has found the range to be one and the file to be open for writing. */
   if (!is_on_cofs(fd)) return fail(EOPNOTSUPP);
-  struct cofs_ioc_unshare unshare = {.offset = (uint64_t)offset, .length = (uint64_t)length};
-  write_back(fd, unshare.offset);
-  if (real_ioctl(fd, COFS_IOC_UNSHARE, &unshare) != 0) return -1;
-  /* It allocates, too, as fallocate does without this flag. */
-  if (real_fallocate(fd, mode & FALLOC_FL_KEEP_SIZE, offset, length) != 0) return -1;
-  errno = saved;
-  return 0;
+  if (unshares)
+    result = unshare(fd, mode, (uint64_t)offset, (uint64_t)length);
+  else
+    result = shift(fd, mode == FALLOC_FL_COLLAPSE_RANGE ? COFS_SHIFT_COLLAPSE
+                                                        : COFS_SHIFT_INSERT,
+                   (uint64_t)offset, (uint64_t)length);
+  if (result == 0) errno = saved;
+  return result;
 }
 
 __attribute__((visibility("default"))) int fallocate(int fd, int mode, off_t offset,
                                                      off_t length) {
-  return fallocate_or_unshare(fd, mode, offset, length);
+  return fallocate_or_else(fd, mode, offset, length);
 }
 
 __attribute__((visibility("default"))) int fallocate64(int fd, int mode, off64_t offset,
                                                        off64_t length) {
-  return fallocate_or_unshare(fd, mode, offset, length);
+  return fallocate_or_else(fd, mode, offset, length);
 }

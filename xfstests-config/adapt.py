@@ -47,5 +47,13 @@ def main():
         sys.exit("adapt.py: generic/020 lists no attribute sizes in this version")
     attributes.write_text(changed)
 
+    # A volume that needs recovery is mounted without writing to the device, too.
+    read_only = tree / "tests/generic/050"
+    text = read_only.read_text()
+    changed = text.replace('[ "$FSTYP" = "btrfs" ]', '[[ "$FSTYP" = @(btrfs|fuseblk.cofs) ]]')
+    if changed == text:
+        sys.exit("adapt.py: generic/050 makes no exception for btrfs in this version")
+    read_only.write_text(changed)
+
 
 main()

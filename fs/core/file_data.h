@@ -47,9 +47,14 @@ class FileData {
   Status Truncate(const InodeRef& inode, uint64_t size_bytes,
                   const std::function<void(InodeRecord&)>& also_change);
   // FALLOC_FL_* bits of fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE
-  // [|KEEP_SIZE]; others kNotSupported. kFileTooLarge, kNotPermitted for immutable and
-  // (but for preallocating) append-only files. Space is taken before anything changes:
-  // after kNoSpace the file is as it was. After a crash a prefix of the range is done.
+  // [|KEEP_SIZE], COLLAPSE_RANGE, INSERT_RANGE; others kNotSupported. kFileTooLarge,
+  // kNotPermitted for immutable and (but for preallocating) append-only files. Space is
+  // taken before anything changes: after kNoSpace the file is as it was. After a crash a
+  // prefix of the range is done.
+  // Collapse and insert move what lies behind: whole blocks, inside the file, else
+  // kInvalidArgument. They are atomic up to kBatchExtentCountMax / 2 extents. Of more, a
+  // crash or kNoSpace leaves a hole of the range's length in the middle: what lies before
+  // it (collapse) or behind it (insert) has been moved, nothing is lost.
   Status Allocate(const InodeRef& inode, int mode, FileOffset offset,
                   uint64_t length_bytes);
   // SEEK_DATA or SEEK_HOLE; unwritten extents are holes. kSeekPastEnd as lseek(2).
@@ -62,6 +67,10 @@ class FileData {
   Status FreeAll(const InodeRef& inode, const std::function<void(Transaction&)>& finish);
 
  private:
+  // file_data_shift.cc
+  Status Collapse(Inode& inode, FileOffset begin, uint64_t length_bytes);
+  Status Insert(Inode& inode, FileOffset begin, uint64_t length_bytes);
+
   Core& core_;
 };
 

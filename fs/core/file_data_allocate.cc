@@ -1,4 +1,4 @@
-// FileData: preallocating, punching holes, zeroing ranges.
+// FileData: fallocate(2): preallocating, punching holes, zeroing ranges.
 #include <linux/falloc.h>
 
 #include <algorithm>
@@ -235,8 +235,10 @@ Status FileData::Allocate(const InodeRef& inode, int mode, FileOffset offset,
                           uint64_t length_bytes) {
   const bool keeps_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
   const int kind = mode & ~FALLOC_FL_KEEP_SIZE;
-  if ((kind != 0 && kind != FALLOC_FL_PUNCH_HOLE && kind != FALLOC_FL_ZERO_RANGE) ||
-      (kind == FALLOC_FL_PUNCH_HOLE && !keeps_size))
+  const bool moves = kind == FALLOC_FL_COLLAPSE_RANGE || kind == FALLOC_FL_INSERT_RANGE;
+  if ((kind != 0 && kind != FALLOC_FL_PUNCH_HOLE && kind != FALLOC_FL_ZERO_RANGE &&
+       !moves) ||
+      (kind == FALLOC_FL_PUNCH_HOLE && !keeps_size) || (moves && keeps_size))
     return Error(ErrorCode::kNotSupported, StrCat("fallocate mode ", mode));
   if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "fallocate");
   if (length_bytes == 0) return Error(ErrorCode::kInvalidArgument, "length 0");
@@ -249,6 +251,16 @@ Status FileData::Allocate(const InodeRef& inode, int mode, FileOffset offset,
     if ((inode->record.flags & kInodeImmutable) != 0 ||
         (kind != 0 && (inode->record.flags & kInodeAppendOnly) != 0))
       return Error(ErrorCode::kNotPermitted, StrCat("inode ", inode->id));
+  }
+  if (moves) {
+    if (!IsBlockAligned(offset.value()) || !IsBlockAligned(length_bytes))
+      return Error(ErrorCode::kInvalidArgument, "a part of a block can't be moved");
+    {
+      const auto hold = inode->data_lock.Acquire(offset.value(), UINT64_MAX);
+      TRY(kind == FALLOC_FL_COLLAPSE_RANGE ? Collapse(*inode, offset, length_bytes)
+                                           : Insert(*inode, offset, length_bytes));
+    }
+    return core_.committer->CommitIfSync();
   }
   if (kind != FALLOC_FL_PUNCH_HOLE)
     TRY(core_.store->AdmitGrowth(BatchBytesMax(kBatchExtentCountMax, 0)));

@@ -14,28 +14,6 @@ const std::array<char, kBlockBytes>& ZeroBlock() {
   return zeros;
 }
 
-// Where the last kBatchExtentCountMax extents of [begin, end) start; nullopt when there are
-// not more than that. There are none behind `end`: a walk from further behind would go over
-// all that has been deleted there.
-Result<std::optional<FileOffset>> FindCut(const Core& core, Inode& inode, FileOffset begin,
-                                          FileOffset end) REQUIRES_SHARED(inode.mutex) {
-  TRY_ASSIGN(const ExtentCache::Found found,
-             FindExtents(core, inode, begin, end, kBatchExtentCountMax, false));
-  if (found.complete_to >= end) return std::optional<FileOffset>{};
-  const std::string last = ExtentKey(inode.id, end);
-  const auto cursor = core.store->NewCursor(ExtentKeys(inode.id).first, last);
-  cursor->SeekForPrev(last);
-  std::optional<FileOffset> cut;
-  for (size_t count = 0; count < kBatchExtentCountMax && cursor->valid(); ++count) {
-    TRY_ASSIGN(const ParsedKey key, ParseKey(cursor->key()));
-    if (key.position < begin.value()) break;
-    cut = FileOffset{key.position};
-    cursor->Prev();
-  }
-  TRY(cursor->status());
-  return cut;
-}
-
 // Frees from the end until one batch can free the rest behind `begin`.
 Status FreeToOneBatch(Core& core, Inode& inode, FileOffset begin, uint64_t size_bytes) {
   for (FileOffset end = kLastFileOffset;;) {

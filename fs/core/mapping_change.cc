@@ -45,6 +45,25 @@ Result<ExtentCache::Found> FindExtents(const Core& core, Inode& inode, FileOffse
   return found;
 }
 
+Result<std::optional<FileOffset>> FindCut(const Core& core, Inode& inode, FileOffset begin,
+                                          FileOffset end) {
+  TRY_ASSIGN(const ExtentCache::Found found,
+             FindExtents(core, inode, begin, end, kBatchExtentCountMax, false));
+  if (found.complete_to >= end) return std::optional<FileOffset>{};
+  const std::string last = ExtentKey(inode.id, end);
+  const auto cursor = core.store->NewCursor(ExtentKeys(inode.id).first, last);
+  cursor->SeekForPrev(last);
+  std::optional<FileOffset> cut;
+  for (size_t count = 0; count < kBatchExtentCountMax && cursor->valid(); ++count) {
+    TRY_ASSIGN(const ParsedKey key, ParseKey(cursor->key()));
+    if (key.position < begin.value()) break;
+    cut = FileOffset{key.position};
+    cursor->Prev();
+  }
+  TRY(cursor->status());
+  return cut;
+}
+
 void PutExtents(InodeId inode, const ExtentChange& change, Batch& batch) {
   for (const FileOffset offset : change.erased) batch.Delete(ExtentKey(inode, offset));
   for (const Extent& extent : change.written)
@@ -69,7 +88,9 @@ Status ApplyMapping(Core& core, Inode& inode, const MappingChange& change) {
     extents = ReplaceRange(found.extents, change.begin, change.end, change.replacement);
     PutExtents(inode.id, extents, transaction.batch());
     PutChecksums(change, transaction.batch());
-    TRY_ASSIGN(locks, core.shared_blocks->Drop(extents.dropped, transaction));
+    TRY_ASSIGN(locks, core.shared_blocks->Drop(
+                          change.dropped != nullptr ? *change.dropped : extents.dropped,
+                          transaction));
     const uint64_t more = MappedBytes(change.replacement, change.begin, change.end);
     const uint64_t less = MappedBytes(found.extents, change.begin, change.end);
     CountAllocated(record, more, less);

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "base/result.h"
 #include "extent_map/extent.h"
@@ -27,6 +29,8 @@ struct MappingChange {
   // Of each block from `begin` on; looked at for written extents of `replacement`.
   // Empty: nothing new was written.
   std::span<const uint32_t> crcs = {};
+  // What this drops, where the replacement maps blocks of the range at other places of it.
+  const std::vector<Extent>* dropped = nullptr;
   // Of the blocks of `replacement`: kept, as far as it was used, unless the batch was
   // not even tried.
   Allocation* allocation = nullptr;
@@ -49,6 +53,12 @@ Status ApplyMapping(Core& core, Inode& inode, const MappingChange& change)
 Result<ExtentCache::Found> FindExtents(const Core& core, Inode& inode, FileOffset begin,
                                        FileOffset end, size_t count_max,
                                        bool with_neighbours) REQUIRES_SHARED(inode.mutex);
+
+// Where the last kBatchExtentCountMax extents of [begin, end) start; nullopt when there are
+// not more than that. There are none behind `end`: a walk from further behind would go over
+// all that has been deleted there.
+Result<std::optional<FileOffset>> FindCut(const Core& core, Inode& inode, FileOffset begin,
+                                          FileOffset end) REQUIRES_SHARED(inode.mutex);
 
 // Adds the changes of extent records to `batch`.
 void PutExtents(InodeId inode, const ExtentChange& change, Batch& batch);

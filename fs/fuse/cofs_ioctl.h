@@ -209,6 +209,25 @@ struct cofs_ioc_unshare {
   __u64 length;
 };
 
+/* FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE: `length` bytes at `offset` are taken
+ * out of the file, or as many zeros put in there; what lies behind moves, without being
+ * copied. Multiples of the block size, inside the file (EINVAL). The descriptor is open for
+ * writing (EBADF). EPERM: an append-only or immutable file; EFBIG.
+ *
+ * What is moved is what is written back: COFS_IOC_WRITE_BACK from `offset` on first. The
+ * kernel drops its pages from there on, but it does not learn the new size: ftruncate(2) to
+ * `size` tells it. Nobody else should write to the file meanwhile.
+ */
+#define COFS_SHIFT_COLLAPSE 1u
+#define COFS_SHIFT_INSERT 2u
+struct cofs_ioc_shift {
+  __u64 offset;
+  __u64 length;
+  __u32 what; /* COFS_SHIFT_... */
+  __u32 reserved;
+  __u64 size; /* out: of the file, in bytes */
+};
+
 /* ---- settings of a live mount ----
  *
  * `options`: `length` bytes of text as behind mount -o, of those that can be changed:
@@ -254,6 +273,7 @@ struct cofs_ioc_scrub {
 #define COFS_IOC_SET _IOW(COFS_IOC_MAGIC, 8, struct cofs_ioc_set)
 #define COFS_IOC_VERSION _IOR(COFS_IOC_MAGIC, 9, struct cofs_ioc_version)
 #define COFS_IOC_WRITE_BACK _IOW(COFS_IOC_MAGIC, 10, struct cofs_ioc_write_back)
+#define COFS_IOC_SHIFT _IOWR(COFS_IOC_MAGIC, 11, struct cofs_ioc_shift)
 #define COFS_IOC_SCRUB _IOW(COFS_IOC_MAGIC, 20, struct cofs_ioc_scrub)
 #define COFS_IOC_SCRUB_REPORT _IOWR(COFS_IOC_MAGIC, 21, struct cofs_ioc_stats)
 

@@ -1,4 +1,6 @@
 // The ioctl(2) calls that copies, clones and dedupe are made of: see cofs_ioctl.h.
+#include <linux/falloc.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -12,6 +14,7 @@ namespace {
 static_assert(sizeof(cofs_ioc_copy_arm) == 32 && sizeof(cofs_ioc_copy_report) == 1024);
 static_assert(sizeof(cofs_ioc_ticket) == 16 && sizeof(cofs_ioc_dedupe) == 56);
 static_assert(sizeof(cofs_ioc_unshare) == 16 && sizeof(cofs_ioc_write_back) == 16);
+static_assert(sizeof(cofs_ioc_shift) == 32);
 static_assert(sizeof(cofs_ioc_version) == 16);
 
 // Offsets are off_t outside.
@@ -89,6 +92,9 @@ bool Operations::IoctlForCopies(Reply& reply, InodeId inode, unsigned command,
       return true;
     case COFS_IOC_UNSHARE:
       IoctlUnshare(reply, inode, handle, in);
+      return true;
+    case COFS_IOC_SHIFT:
+      IoctlShift(reply, inode, handle, in);
       return true;
     default:
       return false;
@@ -206,6 +212,27 @@ void Operations::IoctlUnshare(Reply& reply, InodeId inode, uint64_t handle,
   options_.invalidate_attributes(inode);
   if (!unshared.ok()) return reply.Fail(unshared.error());
   reply.Ioctl({});
+}
+
+void Operations::IoctlShift(Reply& reply, InodeId inode, uint64_t handle,
+                            std::span<const char> in) {
+  cofs_ioc_shift shift;
+  if (!ReadArgument(in, &shift) || !IsIoctlRangeValid(shift.offset, shift.length) ||
+      shift.reserved != 0 ||
+      (shift.what != COFS_SHIFT_COLLAPSE && shift.what != COFS_SHIFT_INSERT))
+    return reply.Errno(EINVAL);
+  if ((handle & kHandleWrites) == 0) return reply.Errno(EBADF);
+  const Status shifted = volume_.Allocate(
+      inode,
+      shift.what == COFS_SHIFT_COLLAPSE ? FALLOC_FL_COLLAPSE_RANGE : FALLOC_FL_INSERT_RANGE,
+      FileOffset(shift.offset), shift.length);
+  if (!shifted.ok()) return reply.Fail(shifted.error());
+  const Result<InodeStat> stat = volume_.GetAttributes(inode);
+  if (!stat.ok()) return reply.Fail(stat.error());
+  shift.size = stat->record.size_bytes;
+  // The kernel's pages show what was there before.
+  options_.after_write_back(inode, FileOffset(shift.offset), reply.HandOver(),
+                            [shift](Reply& later) { later.Ioctl(BytesOf(shift)); });
 }
 
 }  // namespace cofs

@@ -1,5 +1,7 @@
 // mount.cofs: the mount helper and the daemon behind a mount.
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file_descriptor.h"
 #include "base/log.h"
 #include "fs/fuse/daemon.h"
 #include "fs/fuse/kernel_mount.h"
@@ -75,6 +78,16 @@ std::optional<Status> MountAgain(const MountOptions& options, const MountPlace& 
     return Error(ErrorCode::kBusy,
                  StrCat(place.source, " is already mounted on ", place.directory));
   return MountToo(*mounted, place.directory, options.kernel_flags);
+}
+
+// A drive with a write-protect switch, blockdev --setro; an image on a read-only mount. A
+// block device of this kind can be opened for writing, and fails every write.
+bool IsWriteProtected(const MountPlace& place) {
+  if (!place.is_block_device) return ::access(place.source.c_str(), W_OK) != 0 && errno == EROFS;
+  const Fd device(::open(place.source.c_str(), O_RDONLY | O_CLOEXEC));
+  int is_read_only = 0;
+  return device.valid() && ::ioctl(device.get(), BLKROGET, &is_read_only) == 0 &&
+         is_read_only != 0;
 }
 
 Status OpenLogFile(const std::string& path) {
@@ -148,6 +161,12 @@ int Main(const std::vector<std::string>& arguments) {
   }
   if (const std::optional<Status> again = MountAgain(options, *place); again.has_value())
     return again->ok() ? kExitOk : Fail(kExitMountFailure, again->error().ToString());
+  // As mount(8) does with the kernel's own file systems, though -o rw was given: it always
+  // is.
+  if (!options.volume.read_only && IsWriteProtected(*place)) {
+    Fail(kExitOk, StrCat("WARNING: ", place->source, " is write-protected, mounted read-only"));
+    MakeReadOnly(options);
+  }
   if (!options.log_file.empty() && !options.log_file.starts_with('/')) {
     const Result<std::string> here = RealPath(".");
     if (here.ok()) options.log_file = StrCat(*here, "/", options.log_file);

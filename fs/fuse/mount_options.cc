@@ -42,7 +42,7 @@ Options of cofs:
 Options of mount(8):
   ro, norecovery (the same: nothing is written), rw, noatime, relatime, strictatime,
   nodev, nosuid, noexec, remount, allow_other, max_read=N, context=..., and those that
-  only mount(8) itself looks at
+  only mount(8) itself looks at. A write-protected device is mounted as with ro.
 )";
 
 namespace {
@@ -393,6 +393,12 @@ Status ParseLiveOptions(std::string_view list, MountOptions& options) {
   return ParseOptionList(list, options);
 }
 
+void MakeReadOnly(MountOptions& options) {
+  options.volume.read_only = true;
+  options.volume.discard = false;
+  options.kernel_flags |= MS_RDONLY;
+}
+
 Result<MountOptions> ParseMountArguments(const std::vector<std::string>& arguments) {
   MountOptions options;
   std::vector<std::string> lists, places;
@@ -449,7 +455,7 @@ Result<MountOptions> ParseMountArguments(const std::vector<std::string>& argumen
     }
   }
   for (const std::string& list : lists) TRY(ParseOptionList(list, options));
-  if (options.volume.read_only) options.volume.discard = false;
+  if (options.volume.read_only) MakeReadOnly(options);
   if (places.size() != 2)
     return Error(ErrorCode::kInvalidArgument,
                  "a device or image and a directory are needed, and nothing else");

@@ -44,6 +44,8 @@ struct MountOptions {
 
 // kInvalidArgument, with a sentence that names the option.
 Result<MountOptions> ParseMountArguments(const std::vector<std::string>& arguments);
+// As -o ro.
+void MakeReadOnly(MountOptions& options);
 // One -o list, into `options`. Commas inside double quotes and behind a backslash don't
 // separate.
 Status ParseOptionList(std::string_view list, MountOptions& options);

@@ -157,6 +157,7 @@ class Operations {
   void IoctlTicket(Reply& reply, InodeId inode, uint64_t handle);
   void IoctlDedupe(Reply& reply, InodeId inode, uint64_t handle, std::span<const char> in);
   void IoctlUnshare(Reply& reply, InodeId inode, uint64_t handle, std::span<const char> in);
+  void IoctlShift(Reply& reply, InodeId inode, uint64_t handle, std::span<const char> in);
 
   // raw_operations.cc
   void RawSyncFileSystem(Request& request);

@@ -264,6 +264,18 @@ Outcome Model::Allocate(InodeId id, int mode, uint64_t offset, uint64_t length) 
   if (node->is_directory()) return ErrorCode::kIsDirectory;
   if (!node->is_file()) return ErrorCode::kInvalidArgument;
   std::string data = node->data == nullptr ? "" : *node->data;
+  if (mode == FALLOC_FL_COLLAPSE_RANGE || mode == FALLOC_FL_INSERT_RANGE) {
+    const bool collapses = mode == FALLOC_FL_COLLAPSE_RANGE;
+    if (offset % kBlockBytes != 0 || length % kBlockBytes != 0 || length == 0 ||
+        (collapses ? offset + length : offset) >= data.size())
+      return ErrorCode::kInvalidArgument;
+    if (collapses)
+      data.erase(offset, length);
+    else
+      data.insert(offset, length, '\0');
+    node->SetData(std::move(data));
+    return {};
+  }
   if ((mode & FALLOC_FL_KEEP_SIZE) == 0 && data.size() < offset + length)
     data.resize(offset + length);
   if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0 &&

@@ -453,12 +453,21 @@ void ModelDriver::Read() {
 void ModelDriver::Allocate() {
   static constexpr int kModes[] = {
       0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-      FALLOC_FL_ZERO_RANGE, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
+      FALLOC_FL_ZERO_RANGE, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+      FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE};
   const auto id = PickFile();
   if (!id) return;
-  const int mode = kModes[Random(std::size(kModes))];
-  const uint64_t offset = PickOffset();
-  const uint64_t length = PickLength();
+  int mode = kModes[Random(std::size(kModes))];
+  if (mode == FALLOC_FL_INSERT_RANGE &&
+      model_.Find(*id)->size_bytes() > 2 * options_.file_bytes_max)
+    mode = FALLOC_FL_COLLAPSE_RANGE;
+  uint64_t offset = PickOffset();
+  uint64_t length = PickLength();
+  if ((mode == FALLOC_FL_COLLAPSE_RANGE || mode == FALLOC_FL_INSERT_RANGE) && Chance(90)) {
+    const uint64_t size = model_.Find(*id)->size_bytes();
+    offset = RoundDown(offset % (size + 1), kBlockBytes);
+    length = RoundUp(length, kBlockBytes);
+  }
   Do(
       StrCat("allocate ", length, " bytes at ", offset, " of ", *id, ", mode ", mode),
       OutcomeOf(volume_->Allocate(*id, mode, FileOffset{offset}, length)),

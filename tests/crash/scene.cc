@@ -12,6 +12,8 @@ constexpr uint64_t kBlock = kBlockBytes;
 constexpr int kKeepSize = FALLOC_FL_KEEP_SIZE;
 constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 constexpr int kZero = FALLOC_FL_ZERO_RANGE;
+constexpr int kCollapse = FALLOC_FL_COLLAPSE_RANGE;
+constexpr int kInsert = FALLOC_FL_INSERT_RANGE;
 
 void ChangeAttributes(History& h, InodeId id) {
   AttributeChange change;
@@ -75,6 +77,10 @@ const std::vector<SceneOperation>& SceneOperations() {
       {"fallocate", [](H& h, const S& s) { h.Allocate(s.a, 0, 2 * kBlock, 40'000); }},
       {"fallocate, keep size",
        [](H& h, const S& s) { h.Allocate(s.a, kKeepSize, 4 * kBlock, 40'000); }},
+      {"collapse",
+       [](H& h, const S& s) { h.Allocate(s.b, kCollapse, 2 * kBlock, 3 * kBlock); }},
+      {"insert",
+       [](H& h, const S& s) { h.Allocate(s.b, kInsert, 3 * kBlock, 2 * kBlock); }},
       {"rename",
        [](H& h, const S& s) {
          h.Rename(s.dir, "a", s.dir, "moved", RenameMode::kReplace);

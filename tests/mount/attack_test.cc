@@ -370,6 +370,7 @@ TEST_F(AttackTest, HandlesSayWhatMayBeDone) {
     const Fd own = Open(Path("own"), O_RDWR);
     cofs_ioc_copy_arm arm = CloneArm();
     cofs_ioc_unshare unshare{0, kBlock};
+    cofs_ioc_shift shift{0, kBlock, COFS_SHIFT_INSERT, 0, 0};
     cofs_ioc_copy_report report{};
     cofs_ioc_ticket ticket{};
     cofs_ioc_dedupe dedupe{};
@@ -377,6 +378,7 @@ TEST_F(AttackTest, HandlesSayWhatMayBeDone) {
     // Nothing is written through a descriptor for reading.
     if (ioctl(reader.get(), COFS_IOC_COPY_ARM, &arm) == 0 || errno != EBADF) return 1;
     if (ioctl(reader.get(), COFS_IOC_UNSHARE, &unshare) == 0 || errno != EBADF) return 2;
+    if (ioctl(reader.get(), COFS_IOC_SHIFT, &shift) == 0 || errno != EBADF) return 13;
     if (ioctl(reader.get(), COFS_IOC_COPY_REPORT, &report) == 0 || errno != EBADF)
       return 3;
     // Nothing is read through one for writing: neither by a ticket nor by a clone.
@@ -394,6 +396,7 @@ TEST_F(AttackTest, HandlesSayWhatMayBeDone) {
     const Fd directory = Open(root(), O_RDONLY | O_DIRECTORY);
     if (ioctl(directory.get(), COFS_IOC_COPY_ARM, &arm) == 0) return 9;
     if (ioctl(directory.get(), COFS_IOC_UNSHARE, &unshare) == 0) return 10;
+    if (ioctl(directory.get(), COFS_IOC_SHIFT, &shift) == 0) return 14;
     if (ioctl(directory.get(), COFS_IOC_TICKET, &ticket) == 0) return 11;
     return ReadFile(Path("own")) == std::string(2 * kBlock, 'o') ? 0 : 12;
   });

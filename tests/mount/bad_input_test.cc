@@ -1,7 +1,10 @@
 // What the programs refuse: with an exit code, a sentence, and nothing changed.
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/fs.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -400,6 +403,27 @@ TEST_F(DaemonTest, AReadOnlyMountWritesNothing) {
   EXPECT_TRUE(FailsWith(open(Path("file").c_str(), O_WRONLY), EROFS));
   EXPECT_TRUE(FailsWith(chmod(Path("file").c_str(), 0600), EROFS));
   volume().Unmount();
+  EXPECT_TRUE(SameBytes(ReadFile(volume().image()), before));
+}
+
+// It needs recovery, too.
+TEST_F(DaemonTest, AWriteProtectedDeviceIsMountedReadOnly) {
+  WriteFile(Path("file"), "kept");
+  { ASSERT_TRUE(Succeeds(fsync(Open(Path("file"), O_RDWR).get()))); }
+  volume().Kill();
+  const std::string before = ReadFile(volume().image());
+  {
+    const LoopDevice loop(volume().image());
+    const Fd device = Open(loop.path(), O_RDONLY);
+    const int read_only = 1;
+    ASSERT_TRUE(Succeeds(ioctl(device.get(), BLKROSET, &read_only)));
+    const ProgramResult mounted = RunProgram({Bin("mount.cofs"), loop.path(), root(), "-o", "rw"});
+    ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
+    EXPECT_THAT(mounted.err, ::testing::HasSubstr("is write-protected, mounted read-only"));
+    EXPECT_EQ(ReadFile(Path("file")), "kept");
+    EXPECT_TRUE(FailsWith(open(Path("new").c_str(), O_CREAT | O_WRONLY, 0644), EROFS));
+    EXPECT_EQ(RunProgram({"umount", root()}).exit_code, 0);
+  }
   EXPECT_TRUE(SameBytes(ReadFile(volume().image()), before));
 }
 

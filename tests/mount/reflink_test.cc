@@ -184,6 +184,37 @@ TEST_P(ReflinkTest, UnshareGivesBlocksOfItsOwn) {
   Expect("b", a + std::string(kPart, '\0'));
 }
 
+// Dirty pages before, behind and in the range; cached ones; a mapping that stays.
+TEST_P(ReflinkTest, CollapseAndInsertMoveWhatLiesBehind) {
+  std::string model = Pattern(1, 0, 2 * kPart + 100);
+  WriteFile(Path("a"), model);
+  const Fd file = Open(Path("a"), O_RDWR);
+  void* mapped = mmap(nullptr, 2 * kPart, PROT_READ, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  const auto* seen = static_cast<const char*>(mapped);
+  ASSERT_EQ(seen[kPart], model[kPart]);
+  for (const uint64_t at : {uint64_t{10}, 5 * kBlock + 7, kPart + 33}) {
+    WriteAt(file.get(), at, "dirty");
+    model.replace(at, 5, "dirty");
+  }
+  OutputOf({"xfs_io", "-c", "fcollapse 16k 64k", Path("a")});
+  model.erase(4 * kBlock, 16 * kBlock);
+  EXPECT_EQ(std::string_view(seen, kPart), std::string_view(model).substr(0, kPart));
+  EXPECT_EQ(ReadFile(Path("a")), model);
+  WriteAt(file.get(), 8 * kBlock + 1, "again");
+  model.replace(8 * kBlock + 1, 5, "again");
+  OutputOf({"fallocate", "-i", "-o", "8k", "-l", "1m", Path("a")});
+  model.insert(2 * kBlock, kPart, '\0');
+  EXPECT_EQ(std::string_view(seen, kPart), std::string_view(model).substr(0, kPart));
+  ASSERT_EQ(munmap(mapped, 2 * kPart), 0);
+  EXPECT_EQ(ReadFile(Path("a")), model);
+  for (const char* refused : {"fcollapse 1 4k", "fcollapse 0 1g", "finsert 1g 4k"}) {
+    const ProgramResult result = RunWithLibrary({"xfs_io", "-c", refused, Path("a")});
+    EXPECT_TRUE(Contains(result.out + result.err, "Invalid argument")) << refused;
+  }
+  Expect("a", model);
+}
+
 TEST_P(ReflinkTest, FiemapAndFilefrag) {
   const std::string data = Pattern(1, 0, 2 * kPart);
   {

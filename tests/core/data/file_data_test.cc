@@ -226,8 +226,9 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_F(FileDataTest, FallocateRefuses) {
   DATA_EXPECT_CODE(kNotSupported, Allocate(FALLOC_FL_PUNCH_HOLE, 0, 4096));
-  DATA_EXPECT_CODE(kNotSupported, Allocate(FALLOC_FL_COLLAPSE_RANGE, 0, 4096));
-  DATA_EXPECT_CODE(kNotSupported, Allocate(FALLOC_FL_INSERT_RANGE, 0, 4096));
+  DATA_EXPECT_CODE(kNotSupported, Allocate(FALLOC_FL_UNSHARE_RANGE, 0, 4096));
+  DATA_EXPECT_CODE(kNotSupported,
+                   Allocate(FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_KEEP_SIZE, 0, 4096));
   DATA_EXPECT_CODE(kNotSupported, Allocate(kPunch | kZero, 0, 4096));
   {
     ExclusiveLock lock(file_->mutex);

@@ -117,8 +117,11 @@ class Model {
     constexpr int kModes[] = {0, FALLOC_FL_KEEP_SIZE,
                               FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                               FALLOC_FL_ZERO_RANGE,
-                              FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
+                              FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                              FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE};
     const int mode = kModes[random_() % std::size(kModes)];
+    if (mode == FALLOC_FL_COLLAPSE_RANGE || mode == FALLOC_FL_INSERT_RANGE)
+      return Shift(file, mode);
     const uint64_t offset = AnyOffset(), length = AnyLength();
     file.is_touched = true;
     DATA_EXPECT_OK(volume_.data().Allocate(file.inode, mode, FileOffset{offset}, length));
@@ -128,6 +131,21 @@ class Model {
     }
     if ((mode & FALLOC_FL_KEEP_SIZE) == 0 && file.bytes.size() < offset + length)
       file.bytes.resize(offset + length);
+  }
+  void Shift(File& file, int mode) {
+    const uint64_t block_count = file.bytes.size() / kBlockBytes;
+    if (block_count < 2) return;
+    // A file grows and shrinks by the same.
+    const uint64_t offset = random_() % (block_count - 1) * kBlockBytes;
+    uint64_t length = (1 + random_() % (block_count / 2)) * kBlockBytes;
+    if (mode == FALLOC_FL_COLLAPSE_RANGE)
+      length = std::min(length, block_count * kBlockBytes - kBlockBytes - offset);
+    file.is_touched = true;
+    DATA_EXPECT_OK(volume_.data().Allocate(file.inode, mode, FileOffset{offset}, length));
+    if (mode == FALLOC_FL_COLLAPSE_RANGE)
+      file.bytes.erase(offset, length);
+    else
+      file.bytes.insert(offset, length, '\0');
   }
   void Seek(File& file) {
     const uint64_t offset = AnyOffset();
