@@ -4,8 +4,9 @@
     adapt.py TREE
 
 Upstream lists file systems by name: which of them mkfs can make of a given size, which
-have holes that lseek(2) finds, how large their extended attributes are. The tests
-themselves are not changed.
+have holes that lseek(2) finds, how large their extended attributes and access control
+lists are, what names and times they take. Of the tests only those that have such lists
+themselves are changed.
 """
 import pathlib
 import re
@@ -14,7 +15,7 @@ import sys
 
 def insert_case(text, function, lines):
     """Puts `lines` before the last `*)` of the case statement in a shell function."""
-    match = re.search(r"^%s\(\)\n\{\n.*?^\}\n" % re.escape(function), text, re.M | re.S)
+    match = re.search(r"^%s\(\)\s*\{\n.*?^\}\n" % re.escape(function), text, re.M | re.S)
     if match is None:
         sys.exit(f"adapt.py: no function {function} in this version of xfstests")
     body = match.group(0)
@@ -37,7 +38,16 @@ def main():
                        "\t\t;;\n")
     text = insert_case(text, "_fstyp_has_non_default_seek_data_hole",
                        "\tfuseblk.cofs)\n\t\treturn 0\n\t\t;;\n")
+    text = insert_case(text, "_require_names_are_bytes", "\tfuseblk.cofs)\n\t\t;;\n")
+    text = insert_case(text, "_filesystem_timestamp_range",
+                       "\tfuseblk.cofs)\n\t\techo \"$s64min $s64max\"\n\t\t;;\n")
     rc.write_text(text)
+
+    # The kernel passes on lists of a page: a head of 4 bytes, 8 for each entry.
+    attr = tree / "common/attr"
+    text = attr.read_text()
+    attr.write_text(insert_case(text, "_acl_get_max",
+                                "\tfuseblk.cofs)\n\t\techo 511\n\t\t;;\n"))
 
     # Values up to 64 KiB and as many attributes as XFS takes.
     attributes = tree / "tests/generic/020"

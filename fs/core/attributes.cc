@@ -89,6 +89,16 @@ Status FollowMode(const Store& store, InodeId id, const InodeRecord& record,
   return OkStatus();
 }
 
+// Everything but the size, with the attributes that go with it; without the record.
+Status AddChange(const Store& store, InodeId id, const AttributeChange& change,
+                 const Timestamp& now, InodeRecord& record, Transaction& transaction) {
+  ApplyChange(change, now, record);
+  if (change.kill_privileges && !S_ISDIR(record.mode))
+    TRY(RemoveCapability(store, id, record, transaction));
+  if (change.mode) TRY(FollowMode(store, id, record, transaction));
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<InodeStat> Attributes::Get(InodeId id) {
@@ -117,8 +127,6 @@ Result<InodeStat> Attributes::Set(InodeId id, const AttributeChange& change) {
   TRY_ASSIGN(const InodeRef inode, core_.inodes->Get(id));
   if (change.size_bytes) {
     TRY(CheckSize(inode, change));
-    // The list that goes with the mode is no part of what a change of size writes.
-    if (change.mode) TRY(SetRecord(inode, {.mode = change.mode}));
     TRY(SetSize(inode, change));
   } else {
     TRY(SetRecord(inode, change));
@@ -133,11 +141,8 @@ Status Attributes::SetRecord(const InodeRef& inode, const AttributeChange& chang
   if (inode->reaped) return StaleInode(inode->id);
   TRY(CheckChange(inode->record, change));
   InodeRecord record = inode->record;
-  ApplyChange(change, Now(), record);
   Transaction transaction;
-  if (change.kill_privileges && !inode->is_directory())
-    TRY(RemoveCapability(*core_.store, inode->id, record, transaction));
-  if (change.mode) TRY(FollowMode(*core_.store, inode->id, record, transaction));
+  TRY(AddChange(*core_.store, inode->id, change, Now(), record, transaction));
   transaction.PutInode(inode->id, record);
   TRY(core_.committer->Apply(std::move(transaction)));
   inode->record = std::move(record);
@@ -161,12 +166,13 @@ Status Attributes::CheckSize(const InodeRef& inode, const AttributeChange& chang
 }
 
 Status Attributes::SetSize(const InodeRef& inode, const AttributeChange& change) {
-  if (change.kill_privileges) TRY(KillPrivileges(inode));
   const Timestamp now = Now();
-  return data_.Truncate(inode, *change.size_bytes, [&](InodeRecord& record) {
-    record.mtime = now;
-    ApplyChange(change, now, record);
-  });
+  return data_.Truncate(inode, *change.size_bytes,
+                        [&](InodeRecord& record, Transaction& transaction) {
+                          record.mtime = now;
+                          return AddChange(*core_.store, inode->id, change, now, record,
+                                           transaction);
+                        });
 }
 
 bool Attributes::Accessed(const InodeRef& inode) {

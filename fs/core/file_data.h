@@ -43,9 +43,10 @@ class FileData {
   Status Write(const InodeRef& inode, FileOffset offset, std::span<const char> data,
                WriteOptions options);
   // Shrinks or grows; frees in bounded batches from the end, each with the size that
-  // it leaves. `also_change` edits the record in the last batch (times, modes).
+  // it leaves. `also_change` edits the record in the last batch (times, modes), and may add
+  // to the batch.
   Status Truncate(const InodeRef& inode, uint64_t size_bytes,
-                  const std::function<void(InodeRecord&)>& also_change);
+                  const std::function<Status(InodeRecord&, Transaction&)>& also_change);
   // FALLOC_FL_* bits of fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE
   // [|KEEP_SIZE], COLLAPSE_RANGE, INSERT_RANGE; others kNotSupported. kFileTooLarge,
   // kNotPermitted for immutable and (but for preallocating) append-only files. Space is

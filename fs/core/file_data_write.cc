@@ -75,7 +75,7 @@ Status FileData::Write(const InodeRef& inode, FileOffset offset, std::span<const
 }
 
 Status FileData::Truncate(const InodeRef& inode, uint64_t size_bytes,
-                          const std::function<void(InodeRecord&)>& also_change) {
+                          const std::function<Status(InodeRecord&, Transaction&)>& also_change) {
   if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "truncate");
   if (size_bytes > kFileBytesMax)
     return Error(ErrorCode::kFileTooLarge, StrCat("inode ", inode->id));
@@ -93,12 +93,11 @@ Status FileData::Truncate(const InodeRef& inode, uint64_t size_bytes,
     const auto edit = [&](InodeRecord& record) {
       record.size_bytes = size_bytes;
       record.mtime = record.ctime = Now();
-      if (also_change) also_change(record);
     };
     if (grows) {
       // Blocks preallocated behind the old end stay.
       ExclusiveLock lock(inode->mutex);
-      TRY(ApplyMapping(core_, *inode, {.edit = edit}));
+      TRY(ApplyMapping(core_, *inode, {.edit = edit, .amend = also_change}));
     } else {
       TRY(FreeToOneBatch(core_, *inode, keep_end, size_bytes));
       // Behind the end of a file its last block holds zeros, for whoever extends it.
@@ -119,7 +118,8 @@ Status FileData::Truncate(const InodeRef& inode, uint64_t size_bytes,
                         .replacement = tail.extents,
                         .crcs = tail.crcs,
                         .allocation = &tail.allocation,
-                        .edit = edit}));
+                        .edit = edit,
+                        .amend = also_change}));
     }
   }
   return core_.committer->CommitIfSync();

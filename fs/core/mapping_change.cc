@@ -104,6 +104,7 @@ Status ApplyMapping(Core& core, Inode& inode, const MappingChange& change) {
     if (value) transaction.batch().Delete(key);
   }
   if (change.edit) change.edit(record);
+  if (change.amend) TRY(change.amend(record, transaction));
   if (change.finish)
     change.finish(transaction);
   else

@@ -40,6 +40,8 @@ struct MappingChange {
   bool kill_capability = false;  // removes the file capabilities alone
   // Edits the record, after allocated_bytes has changed. May be empty.
   std::function<void(InodeRecord&)> edit = {};
+  // After `edit`: edits the record, and adds to the batch what goes with it. May be empty.
+  std::function<Status(InodeRecord&, Transaction&)> amend = {};
   // Adds to the batch, which then leaves the record to it. May be empty.
   std::function<void(Transaction&)> finish = {};
 };

@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
+#include <thread>
+
 #include "tests/core/test_volume.h"
 
 namespace cofs {
@@ -45,6 +48,28 @@ TEST(Attributes, RefusesWhatCanNotBe) {
               volume->SetAttributes(file, {.size_bytes = kFileBytesMax + 1}));
   EXPECT_CODE(kStale, volume->SetAttributes(InodeId{12345}, {.mode = 0}));
   EXPECT_EQ(before, RecordOf(*volume, file));
+}
+
+// One batch: a crash in between is seen by crash_random_test, if rarely.
+TEST(Attributes, SizeAndModeChangeAtOnce) {
+  TestVolume volume;
+  const InodeId file = MakeFile(*volume, kRoot, "f");
+  ASSERT_OK(volume->SetAttributes(file, {.mode = 0600, .size_bytes = 0}));
+  std::atomic<bool> stop{false};
+  std::thread reader([&] {
+    while (!stop) {
+      const InodeRecord record = RecordOf(*volume, file);
+      if ((record.mode & 07777u) == (record.size_bytes == 0 ? 0600u : 0640u)) continue;
+      ADD_FAILURE() << record.size_bytes << " bytes, mode " << (record.mode & 07777u);
+      return;
+    }
+  });
+  for (int i = 0; i < 2000; ++i) {
+    EXPECT_OK(volume->SetAttributes(file, {.mode = 0640, .size_bytes = 4096}));
+    EXPECT_OK(volume->SetAttributes(file, {.mode = 0600, .size_bytes = 0}));
+  }
+  stop = true;
+  reader.join();
 }
 
 TEST(Attributes, SizeSetsTimesAndTheRest) {

@@ -338,30 +338,48 @@ void Model::DropOrphans() {
   std::erase_if(nodes_, [](const auto& item) { return item.second.link_count == 0; });
 }
 
-uint64_t Model::Fingerprint(std::optional<InodeId> without_data) const {
+std::string Model::TextOf(InodeId id, bool with_data) const {
+  const Node& node = nodes_.at(id);
   std::string text;
   const auto add = [&](auto value) {
     text.append(reinterpret_cast<const char*>(&value), sizeof(value));
   };
-  for (const auto& [id, node] : nodes_) {
-    if (node.link_count == 0) continue;
-    add(id.value());
-    for (const auto& [name, inode] : node.entries) {
-      text += name + '/';
-      add(inode.value());
-    }
-    if (IsRoot(id)) continue;
-    for (uint32_t number : {node.mode, node.uid, node.gid, node.rdev, node.link_count})
-      add(number);
-    if (id != without_data) {
-      add(node.size_bytes());
-      add(node.size_bytes() == 0 ? 0 : node.data_hash);
-    }
-    add(node.parent.value());
-    text += node.target;
-    for (const auto& [name, value] : node.xattrs) text += name + '=' + value + ';';
+  add(id.value());
+  for (const auto& [name, inode] : node.entries) {
+    text += name + '/';
+    add(inode.value());
   }
+  if (IsRoot(id)) return text;
+  for (uint32_t number : {node.mode, node.uid, node.gid, node.rdev, node.link_count})
+    add(number);
+  if (with_data) {
+    add(node.size_bytes());
+    add(node.size_bytes() == 0 ? 0 : node.data_hash);
+  }
+  add(node.parent.value());
+  text += node.target;
+  for (const auto& [name, value] : node.xattrs) text += name + '=' + value + ';';
+  return text;
+}
+
+uint64_t Model::Fingerprint(std::optional<InodeId> without_data) const {
+  std::string text;
+  for (const auto& [id, node] : nodes_)
+    if (node.link_count != 0) text += TextOf(id, id != without_data);
   return HashOf(text);
+}
+
+size_t Model::DifferenceCount(const Model& other) const {
+  const auto has = [](const Model& model, InodeId id) {
+    const Node* node = model.Find(id);
+    return node != nullptr && node->link_count != 0;
+  };
+  size_t count = 0;
+  for (const auto& [id, node] : nodes_)
+    if (has(*this, id))
+      count += !has(other, id) || TextOf(id, true) != other.TextOf(id, true);
+  for (const auto& [id, node] : other.nodes_) count += has(other, id) && !has(*this, id);
+  return count;
 }
 
 // ---- what the volume shows ----

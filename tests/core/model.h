@@ -86,9 +86,13 @@ class Model {
 
   // Of all that has links, without the contents of `without_data`.
   uint64_t Fingerprint(std::optional<InodeId> without_data = {}) const;
+  // How many inodes with links are not the same in both.
+  size_t DifferenceCount(const Model& other) const;
 
  private:
   Node* FindMutable(InodeId id);
+  // All that Fingerprint() is made of.
+  std::string TextOf(InodeId id, bool with_data) const;
   Outcome CheckDirectory(InodeId id) const;
   Outcome CheckName(const std::string& name) const;
   bool IsBelow(InodeId directory, InodeId ancestor) const;

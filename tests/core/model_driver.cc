@@ -60,12 +60,15 @@ std::optional<size_t> FindPrefix(const Model& base,
     const auto torn = history[i].torn;
     if (i + 1 >= from && torn && found.Find(*torn) != nullptr &&
         model.Find(*torn) != nullptr &&
-        model.Fingerprint(torn) == found.Fingerprint(torn) &&
         IsBetween(*found.Find(*torn), *model.Find(*torn), *next.Find(*torn))) {
-      const auto& data = found.Find(*torn)->data;
-      model.SetData(*torn, data == nullptr ? "" : *data);
-      reached = model;
-      return i;
+      // The first piece of a copy takes the privileges with it.
+      for (Model* side : {&model, &next}) {
+        if (side->Fingerprint(torn) != found.Fingerprint(torn)) continue;
+        const auto& data = found.Find(*torn)->data;
+        side->SetData(*torn, data == nullptr ? "" : *data);
+        reached = *side;
+        return i;
+      }
     }
     model = std::move(next);
   }

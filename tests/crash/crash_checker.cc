@@ -39,6 +39,24 @@ std::optional<size_t> Timeline::Find(const Model& found, size_t from) const {
   return FindPrefix(base_, changes_, from, found, reached);
 }
 
+Model Timeline::After(size_t count) const {
+  Model model = base_;
+  for (size_t i = 0; i < count; ++i) changes_[i].apply(model);
+  return model;
+}
+
+size_t Timeline::Nearest(const Model& found) const {
+  Model model = base_;
+  size_t best = 0, least = model.DifferenceCount(found);
+  for (size_t i = 0; i < changes_.size(); ++i) {
+    changes_[i].apply(model);
+    const size_t count = model.DifferenceCount(found);
+    if (count < least) best = i + 1;
+    least = std::min(least, count);
+  }
+  return best;
+}
+
 Status CheckSound(MemoryDevice& image) {
   CheckOptions options;
   options.data = true;
@@ -102,15 +120,20 @@ Status CrashChecker::CheckTrees(Volume& volume, const std::vector<size_t>& durab
     if (timeline.Find(found, durable[i])) continue;
     const std::optional<size_t> lost = timeline.Find(found, 0);
     if (!lost) {
-      // What is wrong, compared with all of the operations.
-      Model all = timeline.base();
-      for (const ModelDriver::Change& change : timeline.changes()) change.apply(all);
-      ExpectSame(all, found);
+      const size_t nearest = timeline.Nearest(found);
+      ExpectSame(timeline.After(nearest), found);
+      return Error(ErrorCode::kCorrupt,
+                   StrCat("timeline ", i, ": ", durable[i], " operations are durable of ",
+                          timeline.changes().size(), ", but the tree is that after none, if ",
+                          "most like that after ", nearest, ", before \"",
+                          nearest < timeline.changes().size()
+                              ? timeline.changes()[nearest].what
+                              : "the end",
+                          "\""));
     }
     return Error(ErrorCode::kCorrupt,
                  StrCat("timeline ", i, ": ", durable[i], " operations are durable of ",
-                        timeline.changes().size(), ", but the tree is that ",
-                        lost ? StrCat("after ", *lost) : "after none"));
+                        timeline.changes().size(), ", but the tree is that after ", *lost));
   }
   return OkStatus();
 }

@@ -31,6 +31,9 @@ class Timeline {
   const std::vector<ModelDriver::Change>& changes() const { return changes_; }
   // After how many of the changes the tree was as `found`; at least `from`.
   std::optional<size_t> Find(const Model& found, size_t from) const;
+  Model After(size_t count) const;
+  // After how many of the changes the tree was most like `found`.
+  size_t Nearest(const Model& found) const;
 
  private:
   Model base_;

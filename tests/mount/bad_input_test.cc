@@ -415,9 +415,12 @@ TEST_F(DaemonTest, AWriteProtectedDeviceIsMountedReadOnly) {
   {
     const LoopDevice loop(volume().image());
     const Fd device = Open(loop.path(), O_RDONLY);
-    const int read_only = 1;
+    int read_only = 1;
     ASSERT_TRUE(Succeeds(ioctl(device.get(), BLKROSET, &read_only)));
-    const ProgramResult mounted = RunProgram({Bin("mount.cofs"), loop.path(), root(), "-o", "rw"});
+    const ProgramResult mounted =
+        RunProgram({Bin("mount.cofs"), loop.path(), root(), "-o", "rw"});
+    read_only = 0;  // outlives the loop device otherwise, for the next one of this number
+    ASSERT_TRUE(Succeeds(ioctl(device.get(), BLKROSET, &read_only)));
     ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
     EXPECT_THAT(mounted.err, ::testing::HasSubstr("is write-protected, mounted read-only"));
     EXPECT_EQ(ReadFile(Path("file")), "kept");

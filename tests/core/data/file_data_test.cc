@@ -115,9 +115,10 @@ TEST_F(FileDataTest, NothingComesBackBehindATruncate) {
 
 TEST_F(FileDataTest, TruncateAlsoChangesTheRecord) {
   volume_.Write(file_, 0, Pattern(1, 5000));
-  DATA_EXPECT_OK(volume_.data().Truncate(file_, 10, [](InodeRecord& record) {
+  DATA_EXPECT_OK(volume_.data().Truncate(file_, 10, [](InodeRecord& record, Transaction&) {
     record.mode = 0100600;
     record.mtime = {.seconds = 5, .nanoseconds = 6};
+    return OkStatus();
   }));
   EXPECT_EQ(0100600u, volume_.RecordOf(file_).mode);
   EXPECT_EQ(5, volume_.RecordOf(file_).mtime.seconds);
