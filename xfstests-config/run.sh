@@ -8,11 +8,13 @@
 #   --build DIR     the build to test (default: build/release, else the newest)
 #   --profile NAME  plain   cofs as it is (default)
 #                   shim    with cofs-reflink.so preloaded: reflink, dedupe, fiemap
+#                   nvme    in a virtual machine, on a drive with Copy (guest.sh), shim too
 #                   xfs     XFS on the same devices, to compare with
 #   --fast          the subset for contributors, under ten minutes
 #   --install       install the Debian packages and make the users that tests need
 #   --work DIR      images, mount points, results (default: /var/tmp/cofs-xfstests)
 #   --size GIB      of each of the two sparse images (default: 12)
+#   --devices A,B   instead of images: all on them is lost
 #   --limit SECONDS for one test, then it is ended and counts as failed (default: 600)
 #   --mount OPTIONS mount options of cofs
 #   --expect        compare with expected.txt and exit 1 where it is worse
@@ -33,11 +35,11 @@ packages=(
   lvm2 strace libssl-dev
 )
 
-usage() { sed -n '2,24s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,26s/^# \{0,1\}//p' "$0"; }
 die() { echo "run.sh: $*" >&2; exit 2; }
 
-build="" profile=plain install=0 work=/var/tmp/cofs-xfstests size_gib=12 limit=600
-mount_options="" expect=0 report=0 fast=0 source_dir="" inside=0
+build="" profile=plain devices="" install=0 work=/var/tmp/cofs-xfstests size_gib=12 limit=600
+mount_options="" expect=0 report=0 fast=0 source_dir="" inside=0 in_guest=0
 original=("$@")
 check_arguments=()
 while [ $# -gt 0 ]; do
@@ -52,13 +54,18 @@ while [ $# -gt 0 ]; do
     --expect) expect=1 ;;
     --report) report=1 ;;
     --fast) fast=1 ;;
+    --devices) devices=${2:?}; shift ;;
     --inside-namespace) inside=1 ;;
+    --inside-guest) in_guest=1 ;;
     -h | --help) usage; exit 0 ;;
     *) if [ -z "$source_dir" ]; then source_dir=$1; else check_arguments+=("$1"); fi ;;
   esac
   shift
 done
-case "$profile" in plain | shim | xfs) ;; *) die "no profile '$profile': plain, shim or xfs" ;; esac
+case "$profile" in
+  plain | shim | nvme | xfs) ;;
+  *) die "no profile '$profile': plain, shim, nvme or xfs" ;;
+esac
 [ -n "$source_dir" ] || { usage >&2; exit 2; }
 [ -f "$source_dir/check" ] && [ -d "$source_dir/tests/generic" ] ||
   die "$source_dir is not a checkout of xfstests"
@@ -90,22 +97,47 @@ for user in fsgqa fsgqa2; do
   id "$user" >/dev/null 2>&1 || die "the user $user is missing: run once with --install"
 done
 
+tree=$work/xfstests
+if [ "$inside" -eq 0 ] && [ "$in_guest" -eq 0 ]; then
+  if [ ! -x "$source_dir/ltp/fsx" ]; then
+    echo "Building xfstests"
+    make -C "$source_dir" -j"$(nproc)" >"$work/make.log" 2>&1 || {
+      tail -n 20 "$work/make.log" >&2
+      die "xfstests did not build, see $work/make.log"
+    }
+  fi
+  rsync -a --delete --exclude=.git --exclude=results "$source_dir/" "$tree/"
+  python3 "$here/adapt.py" "$tree"
+fi
+
+summary() {
+  local arguments=()
+  [ "$expect" -eq 0 ] || arguments=("$here/expected.txt")
+  python3 "$here/summary.py" summary "$results" "$profile" "${arguments[@]}"
+}
+
+if [ "$profile" = nvme ] && [ "$in_guest" -eq 0 ]; then
+  [ ${#check_arguments[@]} -gt 0 ] || check_arguments=(-g copy_range)
+  rm -rf "$results"
+  "$here/guest.sh" --build "$build" --work "$work/guest" --limit 36000 -- \
+    "$here/run.sh" "$source_dir" --inside-guest --profile nvme --build "$build" --work "$work" \
+    --devices /dev/nvme0n1,/dev/nvme0n2 --limit $((limit * 4)) "${check_arguments[@]}" ||
+    { tail -n 20 "$work/guest/shared/output" >&2; die "the guest failed"; }
+  mkdir -p "$results"
+  cp -r "$work/guest/shared/results/." "$results/"
+  mv "$work/guest/shared/copy_commands" "$results/"
+  cat "$work/guest/shared/output"
+  echo "Copy commands of the drive: $(cat "$results/copy_commands")"
+  summary
+  exit
+fi
+[ "$in_guest" -eq 0 ] || results=/run/shared/results
+
 # ---- everything from here on in a mount namespace of its own ----
 
 if [ "$inside" -eq 0 ]; then
   exec unshare --mount --propagation private -- "$0" --inside-namespace "${original[@]}"
 fi
-
-tree=$work/xfstests
-if [ ! -x "$source_dir/ltp/fsx" ]; then
-  echo "Building xfstests"
-  make -C "$source_dir" -j"$(nproc)" >"$work/make.log" 2>&1 || {
-    tail -n 20 "$work/make.log" >&2
-    die "xfstests did not build, see $work/make.log"
-  }
-fi
-rsync -a --delete --exclude=.git --exclude=results "$source_dir/" "$tree/"
-python3 "$here/adapt.py" "$tree"
 
 loops=()
 watchdog=""
@@ -129,10 +161,14 @@ make_device() {  # NAME: prints the loop device
   truncate -s "${size_gib}G" "$work/$1.img"
   losetup --find --show --direct-io=on "$work/$1.img"
 }
-test_device=$(make_device test)
-loops+=("$test_device")
-scratch_device=$(make_device scratch)
-loops+=("$scratch_device")
+if [ -n "$devices" ]; then
+  test_device=${devices%%,*} scratch_device=${devices#*,}
+else
+  test_device=$(make_device test)
+  loops+=("$test_device")
+  scratch_device=$(make_device scratch)
+  loops+=("$scratch_device")
+fi
 
 # The helpers that mount(8), mkfs(8) and fsck(8) look for, beside what is in /usr/sbin.
 mkdir -p "$work/sbin.host" "$work/sbin"
@@ -201,7 +237,7 @@ sed 's/[[:space:]].*//; /^#/d; /^$/d' "$here/exclude" >"$work/exclude"
 
 export ASAN_OPTIONS="log_path=$results/sanitizer detect_leaks=0" UBSAN_OPTIONS="log_path=$results/sanitizer"
 preload=()
-if [ "$profile" = shim ]; then
+if [ "$profile" = shim ] || [ "$profile" = nvme ]; then
   preload=("LD_PRELOAD=$(ls "$build"/lib/cofs-reflink.so)")
 fi
 cd "$tree"
@@ -210,6 +246,4 @@ env "${preload[@]}" ./check -R xunit -E "$work/exclude" "${check_arguments[@]}" 
 kill "$watchdog" 2>/dev/null || true
 watchdog=""
 
-arguments=()
-[ "$expect" -eq 0 ] || arguments=("$here/expected.txt")
-python3 "$here/summary.py" summary "$results" "$profile" "${arguments[@]}"
+[ "$in_guest" -eq 1 ] || summary
