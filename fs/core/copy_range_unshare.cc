@@ -42,7 +42,6 @@ class Unsharer {
   };
 
   Result<Stretch> Look(FileOffset at, FileOffset end) EXCLUDES(inode_.mutex);
-  Status AddMarked(const Extent& piece, Stretch& stretch);
   Result<Copied> Prepare(const Stretch& stretch) EXCLUDES(inode_.mutex);
   Status CopyByEngine(const Copied& copied, CopyPolicy policy);
 
@@ -70,7 +69,11 @@ Result<Unsharer::Stretch> Unsharer::Look(FileOffset at, FileOffset end) {
       if (count > 0) stretch.extents.push_back(piece);
       continue;
     }
-    TRY(AddMarked(piece, stretch));
+    // The mark is a hint. Whoever wants to share these blocks anew has to come through
+    // this file, whose range is locked.
+    TRY_ASSIGN(const uint64_t shared_bytes,
+               core_.shared_blocks->SplitBySharing(piece, stretch.extents));
+    stretch.shared_bytes += shared_bytes;
     count = stretch.extents.size();
   }
   stretch.extents.resize(count);
@@ -79,28 +82,6 @@ Result<Unsharer::Stretch> Unsharer::Look(FileOffset at, FileOffset end) {
     stretch.end = stretch.extents.back().file_end();
   }
   return stretch;
-}
-
-Status Unsharer::AddMarked(const Extent& piece, Stretch& stretch) {
-  // The mark is a hint. Whoever wants to share these blocks anew has to come through
-  // this file, whose range is locked.
-  TRY_ASSIGN(const std::vector<DeviceRange> shared,
-             core_.shared_blocks->SharedParts({piece.device_offset, piece.length_bytes}));
-  const uint8_t unmarked = piece.flags & static_cast<uint8_t>(~kExtentShared);
-  DeviceOffset done = piece.device_offset;
-  const auto add = [&](DeviceOffset to, uint8_t flags) {
-    if (done >= to) return;
-    stretch.extents.push_back(
-        {piece.file_offset + (done - piece.device_offset), done, to - done, flags});
-    done = to;
-  };
-  for (const DeviceRange& part : shared) {
-    add(part.offset, unmarked);
-    add(part.end(), piece.flags);
-    stretch.shared_bytes += part.length_bytes;
-  }
-  add(piece.device_end(), unmarked);
-  return OkStatus();
 }
 
 Result<Unsharer::Copied> Unsharer::Prepare(const Stretch& stretch) {

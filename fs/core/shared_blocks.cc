@@ -167,4 +167,26 @@ Result<std::vector<DeviceRange>> SharedBlocks::SharedParts(DeviceRange range) co
   return parts;
 }
 
+Result<uint64_t> SharedBlocks::SplitBySharing(const Extent& extent,
+                                              std::vector<Extent>& out) const {
+  TRY_ASSIGN(const std::vector<DeviceRange> shared,
+             SharedParts({extent.device_offset, extent.length_bytes}));
+  const uint8_t unmarked = extent.flags & static_cast<uint8_t>(~kExtentShared);
+  DeviceOffset done = extent.device_offset;
+  const auto add = [&](DeviceOffset to, uint8_t flags) {
+    if (done >= to) return;
+    out.push_back(
+        {extent.file_offset + (done - extent.device_offset), done, to - done, flags});
+    done = to;
+  };
+  uint64_t shared_bytes = 0;
+  for (const DeviceRange& part : shared) {
+    add(part.offset, unmarked);
+    add(part.end(), extent.flags);
+    shared_bytes += part.length_bytes;
+  }
+  add(extent.device_end(), unmarked);
+  return shared_bytes;
+}
+
 }  // namespace cofs

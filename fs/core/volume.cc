@@ -179,7 +179,20 @@ Result<FileOffset> Volume::Seek(InodeId id, FileOffset offset, int whence) {
 Result<std::vector<Extent>> Volume::Map(InodeId id, FileOffset begin, FileOffset end,
                                         size_t count_max) {
   TRY_ASSIGN(const InodeRef inode, UseFile(id));
-  return parts_->data->Map(inode, begin, end, count_max);
+  TRY_ASSIGN(const std::vector<Extent> extents,
+             parts_->data->Map(inode, begin, end, count_max));
+  std::vector<Extent> parts;
+  for (const Extent& extent : extents) {
+    if (extent.shared() && !extent.unwritten())
+      TRY(core_.shared_blocks->SplitBySharing(extent, parts));
+    else
+      parts.push_back(extent);
+  }
+  std::erase_if(parts, [&](const Extent& part) {
+    return part.file_end() <= begin || part.file_offset >= end;
+  });
+  if (parts.size() > count_max) parts.resize(count_max);
+  return parts;
 }
 
 Result<CopyRangeRequest> Volume::RequestOf(const CopyCall& call) {

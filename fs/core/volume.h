@@ -107,6 +107,8 @@ class Volume {
                WriteOptions options);
   Status Allocate(InodeId inode, int mode, FileOffset offset, uint64_t length_bytes);
   Result<FileOffset> Seek(InodeId inode, FileOffset offset, int whence);
+  // Extents that overlap [begin, end), the first `count_max`; parts of them where they are
+  // shared in part.
   Result<std::vector<Extent>> Map(InodeId inode, FileOffset begin, FileOffset end,
                                   size_t count_max);
   struct CopyCall {

@@ -150,6 +150,23 @@ TEST_P(ReflinkTest, MappedDirtyPages) {
   Expect("b", b);
 }
 
+// One extent; what others share of it is told apart, and no more once they are gone.
+TEST_P(ReflinkTest, FiemapTellsWhichPartIsShared) {
+  const std::string a = Pattern(1, 0, 4 * kPart);
+  WriteFile(Path("a"), a);
+  const std::string reflink = "reflink " + Path("a") + " ";
+  OutputOf({"xfs_io", "-f", "-c", reflink + "1m 0 1m", Path("b")});
+  EXPECT_EQ(SharedBytes("a"), kPart);
+  EXPECT_EQ(SharedBytes("b"), kPart);
+  OutputOf({"xfs_io", "-f", "-c", reflink + "3m 1m 1m", Path("b")});
+  EXPECT_EQ(SharedBytes("a"), 2 * kPart);
+  const std::string map = OutputOf({"xfs_io", "-r", "-c", "fiemap -v", Path("a")});
+  EXPECT_TRUE(Contains(map, "1: [2048..4095]:") && Contains(map, "3: [6144..8191]:")) << map;
+  ASSERT_EQ(truncate(Path("b").c_str(), 0), 0);
+  EXPECT_EQ(SharedBytes("a"), 0u);
+  Expect("a", a);
+}
+
 TEST_P(ReflinkTest, XfsIoDedupe) {
   const std::string a = Pattern(1, 0, 4 * kPart);
   std::string b = a;
