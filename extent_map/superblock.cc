@@ -13,9 +13,6 @@ namespace {
 constexpr char kMagic[8] = {'\x89', 'c', 'o', 'f', 's', '\r', '\n', '\x1a'};
 
 constexpr uint32_t kStateClean = 1;
-// Far more updates than a device lives for, and as many again until the number wraps: a
-// forged one can't make the next update impossible.
-constexpr uint64_t kSequenceMax = uint64_t{1} << 62;
 
 // One copy of the superblock, little-endian.
 //
@@ -167,7 +164,7 @@ Result<Superblock> DecodeSuperblock(std::string_view block) {
   out.ro_compat = in.ro_compat;
   out.incompat = in.incompat;
   out.sequence = in.sequence;
-  if (in.sequence > kSequenceMax) return Impossible("sequence number");
+  if (in.sequence > kSuperblockSequenceMax) return Impossible("sequence number");
   std::memcpy(out.uuid.bytes.data(), in.uuid, sizeof(in.uuid));
   const std::string_view label(in.label, sizeof(in.label));
   out.label = label.substr(0, label.find('\0'));

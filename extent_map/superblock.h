@@ -26,6 +26,9 @@ inline constexpr DeviceOffset kSuperblockOffsets[2] = {DeviceOffset{64 << 10},
 inline constexpr DeviceOffset kReservedEnd{2 << 20};
 inline constexpr uint64_t kVolumeBytesMin = 64ull << 20;
 inline constexpr size_t kLabelBytesMax = 32;
+// Far more updates than a device lives for. Only a forged superblock comes so far; it stays
+// at this number, which is crash-safe as long as both copies are written.
+inline constexpr uint64_t kSuperblockSequenceMax = uint64_t{1} << 62;
 
 // Feature words: an unknown incompat bit refuses the mount, an unknown ro-compat
 // bit refuses to write, an unknown compat bit is nobody's business.

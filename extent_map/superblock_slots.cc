@@ -9,6 +9,7 @@
 //    leaves no volume or the new one, never the old superblock over new contents.
 // 5. A copy of a newer format refuses the volume even if the other copy is ours: the
 //    program that wrote it may have changed more than the superblock.
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -32,6 +33,10 @@ Result<Superblock> ReadSlot(BlockDevice& device, int slot) {
   AlignedBuffer buffer(kBlockBytes);
   TRY(device.Read(offset, buffer.span()));
   return DecodeSuperblock({buffer.data(), kBlockBytes});
+}
+
+uint64_t SequenceAfter(uint64_t sequence) {
+  return std::min(sequence + 1, kSuperblockSequenceMax);
 }
 
 // Which of two failures says more about what the device holds.
@@ -84,7 +89,7 @@ Status SuperblockSlots::Format(BlockDevice& device, const Superblock& superblock
   for (int slot : {0, 1}) TRY(WriteSlot(device, slot, nothing));
   TRY(device.Flush());
   Superblock first = superblock;
-  ++first.sequence;
+  first.sequence = SequenceAfter(superblock.sequence);
   const std::string block = EncodeSuperblock(first);
   for (int slot : {0, 1}) {
     TRY(WriteSlot(device, slot, block));
@@ -115,7 +120,7 @@ Status SuperblockSlots::Update(const std::function<void(Superblock&)>& change) {
   MutexLock lock(mutex_);
   Superblock next = current_;
   change(next);
-  next.sequence = current_.sequence + 1;
+  next.sequence = SequenceAfter(current_.sequence);
   const std::string block = EncodeSuperblock(next);
   const int slot = 1 - newest_slot_;
   TRY(device_.Flush());

@@ -247,6 +247,26 @@ TEST_F(SlotsTest, AnUpdateIsInBothCopies) {
   }
 }
 
+// A forged one, of which every later copy has to be valid, too. A crash between the copies
+// of an update leaves the old or the new one.
+TEST_F(SlotsTest, TheLastSequenceNumberIsNotTheEndOfTheVolume) {
+  Superblock forged = Example();
+  forged.sequence = kSuperblockSequenceMax;
+  for (int slot : {0, 1}) device_.Put(slot, EncodeSuperblock(forged));
+  for (int i = 0; i < 3; ++i) {
+    const auto slots = Load();
+    ASSERT_NE(slots, nullptr);
+    EXPECT_EQ(slots->current().journal_generation, forged.journal_generation + i);
+    EXPECT_TRUE(slots
+                    ->Update([&](Superblock& next) {
+                      next.journal_generation = forged.journal_generation + i + 1;
+                    })
+                    .ok());
+  }
+  ASSERT_TRUE(SuperblockSlots::Format(device_, Load()->current()).ok());
+  EXPECT_EQ(Load()->current().journal_generation, forged.journal_generation + 3);
+}
+
 TEST_F(SlotsTest, ATornUpdateLeavesTheOlderOne) {
   auto slots = Load();
   ASSERT_TRUE(slots->Update([](Superblock& s) { s.label = "older"; }).ok());
