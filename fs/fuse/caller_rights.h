@@ -12,4 +12,8 @@ namespace cofs {
 // by its user.
 bool MayAdminister(const fuse_ctx& caller);
 
+// Whether `group` is the caller's or one of its supplementary groups. A caller whose /proc
+// entry can't be seen has its own one only.
+bool IsInGroup(const fuse_ctx& caller, gid_t group);
+
 }  // namespace cofs

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "fs/fuse/attributes.h"
+#include "fs/fuse/caller_rights.h"
 #include "fs/fuse/operations.h"
 
 namespace cofs {
@@ -157,14 +158,25 @@ void Operations::Allocate(Reply& reply, fuse_ino_t inode, int mode, off_t offset
   if (!status.ok()) return reply.Fail(status.error());
   // With FUSE_HANDLE_KILLPRIV_V2 the kernel leaves it to us, and sends no flag here.
   if (reply.caller().uid != 0) {
-    AttributeChange change;
-    change.kill_privileges = true;
-    const bool loses_bits = HasSetIdBits(InodeId(inode));
-    const Result<InodeStat> changed = volume_.SetAttributes(InodeId(inode), change);
-    if (!changed.ok()) return reply.Fail(changed.error());
-    if (loses_bits) options_.invalidate_attributes(InodeId(inode));
+    const Status killed = KillPrivileges(reply.caller(), InodeId(inode));
+    if (!killed.ok()) return reply.Fail(killed.error());
   }
   reply.Errno(0);
+}
+
+Status Operations::KillPrivileges(const fuse_ctx& caller, InodeId inode) {
+  TRY_ASSIGN(const InodeStat stat, volume_.GetAttributes(inode));
+  AttributeChange change;
+  change.kill_privileges = true;
+  // Without execute permission for the group the bit stays, but for others than its members
+  // (kernel: setattr_should_drop_sgid).
+  const uint32_t mode = stat.record.mode;
+  if (S_ISREG(mode) && (mode & (S_ISGID | S_IXGRP)) == S_ISGID &&
+      !IsInGroup(caller, stat.record.gid))
+    change.mode = mode & ~uint32_t{S_ISGID};
+  TRY(volume_.SetAttributes(inode, change));
+  if ((mode & (S_ISUID | S_ISGID)) != 0) options_.invalidate_attributes(inode);
+  return OkStatus();
 }
 
 void Operations::Seek(Reply& reply, fuse_ino_t inode, off_t offset, int whence,

@@ -115,6 +115,8 @@ class Operations {
   void Sync(Reply& reply, fuse_ino_t inode, int data_only, fuse_file_info* file);
   void Allocate(Reply& reply, fuse_ino_t inode, int mode, off_t offset, off_t length,
                 fuse_file_info* file);
+  // As a change of the contents by an unprivileged caller does.
+  Status KillPrivileges(const fuse_ctx& caller, InodeId inode);
   void Seek(Reply& reply, fuse_ino_t inode, off_t offset, int whence, fuse_file_info* file);
   void SeekNow(Reply& reply, InodeId inode, FileOffset offset, int whence);
   void BlockMap(Reply& reply, fuse_ino_t inode, size_t block_bytes, uint64_t index);

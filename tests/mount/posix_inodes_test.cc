@@ -272,6 +272,21 @@ TEST_F(PosixInodesTest, AWriteClearsSetUserId) {
   EXPECT_EQ(Stat(Path("buffered")).st_mode & 07777, 0777u);
 }
 
+// Without execute permission for the group: kept for its members, dropped for others.
+TEST_F(PosixInodesTest, FallocateClearsSetGroupIdOfAGroupThatIsNotTheCallers) {
+  for (const gid_t group : {gid_t{0}, gid_t{kOrdinaryUser}}) {
+    const std::string path = Path(std::to_string(group));
+    WriteFile(path, std::string(8192, 'x'));
+    ASSERT_TRUE(Succeeds(chown(path.c_str(), 0, group)));
+    ASSERT_TRUE(Succeeds(chmod(path.c_str(), 06666)));
+    const int result = AsOrdinaryUser([&] {
+      return fallocate(Open(path, O_RDWR).get(), 0, 0, 16384) == 0 ? 0 : errno;
+    });
+    EXPECT_EQ(result, 0);
+    EXPECT_EQ(Stat(path).st_mode & 07777, group == 0 ? 0666u : 02666u);
+  }
+}
+
 TEST_F(PosixInodesTest, SetGroupIdDirectoriesHandOnTheirGroup) {
   MakeDirectory(Path("shared"));
   ASSERT_TRUE(Succeeds(chown(Path("shared").c_str(), 0, 1234)));
