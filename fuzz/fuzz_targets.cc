@@ -181,7 +181,13 @@ std::vector<std::string> SeedJournals() {
   CHECK(!snapshot.empty(), "the changes of the seed can't be applied");
   std::string removed = changes;
   store::EncodeDelete(removed, 6);
-  return {'\0' + snapshot, '\1' + changes, '\1' + removed};
+  std::string shrunk = changes;
+  store::EncodeTrim(shrunk, 6, {DeviceOffset{(2 << 20) + 65536}, 65536});
+  store::EncodeGiveBack(shrunk, {DeviceOffset{(2 << 20) + 131072}, 131072});
+  store::JournalState after;
+  after.chunk_bytes = 65536;
+  CHECK(store::ApplyChanges(after, shrunk).ok(), "the changes of the seed can't be applied");
+  return {'\0' + snapshot, '\1' + changes, '\1' + removed, '\1' + shrunk};
 }
 
 void RunEnvelope(std::span<const char> input) {
