@@ -136,7 +136,7 @@ fi
 # ---- everything from here on in a mount namespace of its own ----
 
 if [ "$inside" -eq 0 ]; then
-  exec unshare --mount --propagation private -- "$0" --inside-namespace "${original[@]}"
+  exec unshare --mount --propagation slave -- "$0" --inside-namespace "${original[@]}"
 fi
 
 loops=()

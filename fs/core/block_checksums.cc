@@ -6,6 +6,9 @@
 namespace cofs {
 namespace {
 
+// Chunks of a run that are looked up one by one.
+constexpr size_t kRunBeforeWalk = 4;
+
 DeviceOffset ChunkOf(DeviceOffset offset) {
   return DeviceOffset{RoundDown(offset.value(), kChecksumChunkBytes)};
 }
@@ -18,11 +21,32 @@ void AppendBlockCrcs(std::span<const char> data, std::vector<uint32_t>& crcs) {
     crcs.push_back(Crc32c(data.data() + at, kBlockBytes));
 }
 
+Result<std::optional<std::string>> ChecksumReader::Find(DeviceOffset chunk) {
+  const bool goes_on = chunk_begin_ && chunk == *chunk_begin_ + kChecksumChunkBytes;
+  run_count_ = goes_on ? run_count_ + 1 : 0;
+  if (run_count_ < kRunBeforeWalk) {
+    cursor_.reset();
+    return store_.Get(ChecksumKey(chunk));
+  }
+  const std::string key = ChecksumKey(chunk);
+  if (cursor_ == nullptr) {
+    cursor_ = store_.NewCursor(key, AllChecksums().last);
+    cursor_->Seek(key);
+  } else if (cursor_->valid() && cursor_->key() < key) {
+    cursor_->Next();
+  }
+  if (cursor_->valid() && cursor_->key() == key)
+    return std::optional<std::string>(cursor_->value());
+  TRY(cursor_->status());
+  return std::optional<std::string>{};
+}
+
 Status ChecksumReader::LoadChunkOf(DeviceOffset offset) {
   const DeviceOffset begin = ChunkOf(offset);
   if (chunk_begin_ == begin) return OkStatus();
+  Result<std::optional<std::string>> found = Find(begin);
   chunk_begin_.reset();
-  TRY_ASSIGN(const auto value, store_.Get(ChecksumKey(begin)));
+  TRY_ASSIGN(const auto value, std::move(found));
   if (!value)
     return Error(ErrorCode::kCorrupt, StrCat("no checksums of the chunk at ", begin));
   auto chunk = DecodeChecksums(*value);
@@ -64,7 +88,11 @@ void ChecksumWriter::Add(DeviceOffset offset, std::span<const uint32_t> crcs) {
 
 void ChecksumWriter::Finish() {
   if (chunk_.present == 0) return;
-  batch_.Merge(ChecksumKey(chunk_begin_), EncodeChecksums(chunk_));
+  // Of a whole chunk nothing of what was there before stays.
+  if (~chunk_.present == 0)
+    batch_.Put(ChecksumKey(chunk_begin_), EncodeChecksums(chunk_));
+  else
+    batch_.Merge(ChecksumKey(chunk_begin_), EncodeChecksums(chunk_));
   chunk_ = ChecksumChunk{};
 }
 

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -30,13 +32,18 @@ class ChecksumReader {
 
  private:
   Status LoadChunkOf(DeviceOffset offset);
+  // The record of the chunk; nullopt when there is none.
+  Result<std::optional<std::string>> Find(DeviceOffset chunk);
 
   const Store& store_;
   std::optional<DeviceOffset> chunk_begin_;
   ChecksumChunk chunk_;
+  // A long run is walked: a look-up of its own for each chunk takes several times as long.
+  size_t run_count_ = 0;
+  std::unique_ptr<Cursor> cursor_;  // at the record of the last chunk, or behind it
 };
 
-// Adds merges of checksums to `batch`: one for each chunk of a run of neighbours.
+// Adds checksums to `batch`: one record for each chunk of a run of neighbours.
 // Finish() before the batch is used.
 class ChecksumWriter {
  public:
