@@ -120,6 +120,7 @@ Status SuperblockSlots::Update(const std::function<void(Superblock&)>& change) {
   MutexLock lock(mutex_);
   Superblock next = current_;
   change(next);
+  const bool was_last = current_.sequence == kSuperblockSequenceMax;
   next.sequence = SequenceAfter(current_.sequence);
   const std::string block = EncodeSuperblock(next);
   const int slot = 1 - newest_slot_;
@@ -131,6 +132,8 @@ Status SuperblockSlots::Update(const std::function<void(Superblock&)>& change) {
   // From here on the update holds; the other copy is for a day on which this one rots.
   Status second = WriteSlot(device_, 1 - slot, block);
   if (second.ok()) second = device_.Flush();
+  // Which of two is the newer one can't be told any more by their numbers.
+  if (!second.ok() && was_last) return second;
   if (!second.ok())
     LogWarning(StrCat(device_.geometry().path, ": superblock ", 1 - slot,
                       " was not written: ", second.error().ToString()));

@@ -30,6 +30,7 @@
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
@@ -327,12 +328,37 @@ static int unshare(int fd, int mode, uint64_t offset, uint64_t length) {
   return real_fallocate(fd, mode & FALLOC_FL_KEEP_SIZE, (off64_t)offset, (off64_t)length);
 }
 
+/* The kernel learns a new size by ftruncate(2) alone: no signal may come between it and the
+ * change. */
 static int shift(int fd, uint32_t what, uint64_t offset, uint64_t length) {
   struct cofs_ioc_shift range = {.offset = offset, .length = length, .what = what};
-  write_back(fd, offset);
-  if (real_ioctl(fd, COFS_IOC_SHIFT, &range) != 0) return -1;
-  /* The file has this size already, but for the kernel. */
-  return ftruncate64(fd, (off64_t)range.size);
+  struct stat status;
+  sigset_t all, before;
+  if (fstat(fd, &status) != 0) return -1;
+  const uint64_t size = (uint64_t)status.st_size;
+  const int inserts = what == COFS_SHIFT_INSERT;
+  if (inserts && (offset >= size || offset % COFS_SHIFT_UNIT || length % COFS_SHIFT_UNIT))
+    return fail(EINVAL);
+  if (inserts && length > (uint64_t)INT64_MAX - size) return fail(EFBIG);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int result = inserts ? ftruncate64(fd, (off64_t)(size + length)) : 0;
+  int error = errno;
+  if (result == 0) {
+    write_back(fd, offset);
+    result = real_ioctl(fd, COFS_IOC_SHIFT, &range);
+    error = errno;
+    /* Refused before anything was moved. */
+    if (inserts && result != 0 && error != EIO && ftruncate64(fd, (off64_t)size) != 0)
+      error = EIO;
+    if (!inserts && result == 0) {
+      result = ftruncate64(fd, (off64_t)range.size);
+      error = errno;
+    }
+  }
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  errno = error;
+  return result;
 }
 
 static int fallocate_or_else(int fd, int mode, off64_t offset, off64_t length) {

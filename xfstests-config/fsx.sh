@@ -23,7 +23,6 @@ top=$(dirname "$here")
 die() { echo "fsx.sh: $*" >&2; exit 1; }
 
 build=$top/build/release on=image seeds=1-10 operations=1000000 work=/var/tmp/cofs-fsx source_dir=""
-original=("$@")
 while [ $# -gt 0 ]; do
   case $1 in
     --build) build=${2:?}; shift ;;
@@ -36,16 +35,20 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+source_dir=$(realpath "$source_dir") build=$(realpath "$build")
 [ -x "$source_dir/ltp/fsx" ] || die "$source_dir/ltp/fsx is missing: build xfstests"
 [ -x "$build/bin/mount.cofs" ] || die "no build of cofs in $build"
 mkdir -p "$work/mnt"
 
 if [ "$on" = nvme ]; then
+  status=0
   "$here/guest.sh" --build "$build" --work "$work/guest" --limit 36000 -- \
-    "$here/fsx.sh" "${original[@]}" --work /fsx --on /dev/nvme0n1 || status=$?
+    "$here/fsx.sh" "$source_dir" --build "$build" --seeds "$seeds" --operations "$operations" \
+    --work /fsx --on /dev/nvme0n1 || status=$?
+  [ $status -ne 77 ] || exit 77
   cat "$work/guest/shared/output"
   echo "Copy commands of the drive: $(cat "$work/guest/shared/copy_commands")"
-  exit "${status:-0}"
+  exit $status
 fi
 
 device=$on loop=""

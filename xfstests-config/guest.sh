@@ -30,7 +30,7 @@ bin=$work/bin
 . "$here/machine.sh"
 
 printf '%q ' "$@" >"$work/shared/command"
-rm -f "$work"/shared/{status,output,copy_commands}
+rm -rf "$work"/shared/{status,output,copy_commands,results}
 prepare_run host_root
 qemu+=(-m 4096
        -virtfs "local,path=/,mount_tag=host,security_model=passthrough,readonly=on,multidevs=remap"

@@ -117,12 +117,19 @@ summary() {
 }
 
 if [ "$profile" = nvme ] && [ "$in_guest" -eq 0 ]; then
+  [ "$fast" -eq 0 ] || check_arguments+=($(sed 's/#.*//' "$here/fast.txt"))
   [ ${#check_arguments[@]} -gt 0 ] || check_arguments=(-g copy_range)
+  [ -z "$mount_options" ] || check_arguments+=(--mount "$mount_options")
   rm -rf "$results"
+  status=0
   "$here/guest.sh" --build "$build" --work "$work/guest" --limit 36000 -- \
     "$here/run.sh" "$source_dir" --inside-guest --profile nvme --build "$build" --work "$work" \
-    --devices /dev/nvme0n1,/dev/nvme0n2 --limit $((limit * 4)) "${check_arguments[@]}" ||
-    { tail -n 20 "$work/guest/shared/output" >&2; die "the guest failed"; }
+    --devices /dev/nvme0n1,/dev/nvme0n2 --limit $((limit * 4)) "${check_arguments[@]}" || status=$?
+  [ $status -ne 77 ] || exit 77
+  if [ $status -ne 0 ]; then
+    tail -n 20 "$work/guest/shared/output" >&2 || true
+    die "the guest failed"
+  fi
   mkdir -p "$results"
   cp -r "$work/guest/shared/results/." "$results/"
   mv "$work/guest/shared/copy_commands" "$results/"

@@ -58,6 +58,7 @@ void ApplyChange(const AttributeChange& change, const Timestamp& now,
                  InodeRecord& record) {
   if (change.mode) record.mode = (record.mode & S_IFMT) | (*change.mode & 07777u);
   if (change.kill_privileges) record.mode = WithoutPrivileges(record.mode);
+  if (change.kill_set_group_id) record.mode &= ~uint32_t{S_ISGID};
   if (change.uid) record.uid = *change.uid;
   if (change.gid) record.gid = *change.gid;
   if (change.atime) record.atime = *change.atime;
@@ -172,7 +173,8 @@ Status Attributes::SetSize(const InodeRef& inode, const AttributeChange& change)
                           record.mtime = now;
                           return AddChange(*core_.store, inode->id, change, now, record,
                                            transaction);
-                        });
+                        },
+                        change.kill_privileges);
 }
 
 bool Attributes::Accessed(const InodeRef& inode) {
@@ -193,28 +195,6 @@ bool Attributes::Accessed(const InodeRef& inode) {
   if (!core_.committer->Apply(std::move(transaction)).ok()) return false;
   inode->record = std::move(record);
   return true;
-}
-
-Status Attributes::KillPrivileges(const InodeRef& inode) {
-  {
-    SharedLock lock(inode->mutex);
-    if (inode->is_directory()) return OkStatus();
-    const bool has_bits = WithoutPrivileges(inode->record.mode) != inode->record.mode;
-    if (!has_bits && (inode->record.flags & kInodeHasXattr) == 0) return OkStatus();
-  }
-  ExclusiveLock lock(inode->mutex);
-  if (inode->reaped) return StaleInode(inode->id);
-  InodeRecord record = inode->record;
-  record.mode = WithoutPrivileges(record.mode);
-  Transaction transaction;
-  TRY_ASSIGN(const bool has_capability,
-             RemoveCapability(*core_.store, inode->id, record, transaction));
-  if (record.mode == inode->record.mode && !has_capability) return OkStatus();
-  record.ctime = Now();
-  transaction.PutInode(inode->id, record);
-  TRY(core_.committer->Apply(std::move(transaction)));
-  inode->record = std::move(record);
-  return OkStatus();
 }
 
 }  // namespace cofs

@@ -26,9 +26,6 @@ class Attributes {
   // It has been read: the access time moves as AtimePolicy says. What stands in the
   // way (a full or read-only volume) is no error of the read. Whether it moved.
   bool Accessed(const InodeRef& inode);
-  // Clears set-user-ID, set-group-ID (of what its group may execute) and the
-  // security.capability attribute of a file that is not a directory, if there are any.
-  Status KillPrivileges(const InodeRef& inode);
 
  private:
   Status SetRecord(const InodeRef& inode, const AttributeChange& change);

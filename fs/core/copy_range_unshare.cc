@@ -72,7 +72,7 @@ Result<Unsharer::Stretch> Unsharer::Look(FileOffset at, FileOffset end) {
     // The mark is a hint. Whoever wants to share these blocks anew has to come through
     // this file, whose range is locked.
     TRY_ASSIGN(const uint64_t shared_bytes,
-               core_.shared_blocks->SplitBySharing(piece, stretch.extents));
+               core_.shared_blocks->SplitBySharing(piece, SIZE_MAX, stretch.extents));
     stretch.shared_bytes += shared_bytes;
     count = stretch.extents.size();
   }

@@ -44,20 +44,24 @@ class FileData {
                WriteOptions options);
   // Shrinks or grows; frees in bounded batches from the end, each with the size that
   // it leaves. `also_change` edits the record in the last batch (times, modes), and may add
-  // to the batch.
+  // to the batch. `kill_privileges`: with the first one.
   Status Truncate(const InodeRef& inode, uint64_t size_bytes,
-                  const std::function<Status(InodeRecord&, Transaction&)>& also_change);
+                  const std::function<Status(InodeRecord&, Transaction&)>& also_change,
+                  bool kill_privileges = false);
   // FALLOC_FL_* bits of fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE
   // [|KEEP_SIZE], COLLAPSE_RANGE, INSERT_RANGE; others kNotSupported. kFileTooLarge,
   // kNotPermitted for immutable and (but for preallocating) append-only files. Space is
   // taken before anything changes: after kNoSpace the file is as it was. After a crash a
   // prefix of the range is done.
   // Collapse and insert move what lies behind: whole blocks, inside the file, else
-  // kInvalidArgument. They are atomic up to kBatchExtentCountMax / 2 extents. Of more, a
-  // crash or kNoSpace leaves a hole of the range's length in the middle: what lies before
-  // it (collapse) or behind it (insert) has been moved, nothing is lost.
+  // kInvalidArgument. After a crash they are done or not, up to kBatchExtentCountMax / 2
+  // extents; of more, a hole of the range's length may be in the middle of what is moved.
+  // Readers see the file before or after.
   Status Allocate(const InodeRef& inode, int mode, FileOffset offset,
                   uint64_t length_bytes);
+  // FALLOC_FL_INSERT_RANGE on a file that has been made `length_bytes` longer for it:
+  // kInvalidArgument when data has been written there.
+  Status InsertIntoGrown(const InodeRef& inode, FileOffset offset, uint64_t length_bytes);
   // SEEK_DATA or SEEK_HOLE; unwritten extents are holes. kSeekPastEnd as lseek(2).
   Result<FileOffset> Seek(const InodeRef& inode, FileOffset offset, int whence);
   // Extents that overlap [begin, end), at most `count_max`.
@@ -68,9 +72,13 @@ class FileData {
   Status FreeAll(const InodeRef& inode, const std::function<void(Transaction&)>& finish);
 
  private:
-  // file_data_shift.cc
+  Status CheckAllocate(Inode& inode, int kind, FileOffset offset, uint64_t length_bytes);
+  enum class Shift { kCollapse, kInsert, kInsertIntoGrown };
+  Status MoveBehind(const InodeRef& inode, Shift shift, FileOffset offset,
+                    uint64_t length_bytes);
+  // file_data_shift.cc, with the data_lock held from `begin` on
   Status Collapse(Inode& inode, FileOffset begin, uint64_t length_bytes);
-  Status Insert(Inode& inode, FileOffset begin, uint64_t length_bytes);
+  Status Insert(Inode& inode, FileOffset begin, uint64_t length_bytes, bool has_grown);
 
   Core& core_;
 };

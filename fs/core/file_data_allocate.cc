@@ -231,37 +231,53 @@ Status RangeChange::Finish(bool extends, bool changes_contents) {
 
 }  // namespace
 
-Status FileData::Allocate(const InodeRef& inode, int mode, FileOffset offset,
-                          uint64_t length_bytes) {
-  const bool keeps_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
-  const int kind = mode & ~FALLOC_FL_KEEP_SIZE;
-  const bool moves = kind == FALLOC_FL_COLLAPSE_RANGE || kind == FALLOC_FL_INSERT_RANGE;
-  if ((kind != 0 && kind != FALLOC_FL_PUNCH_HOLE && kind != FALLOC_FL_ZERO_RANGE &&
-       !moves) ||
-      (kind == FALLOC_FL_PUNCH_HOLE && !keeps_size) || (moves && keeps_size))
-    return Error(ErrorCode::kNotSupported, StrCat("fallocate mode ", mode));
+Status FileData::CheckAllocate(Inode& inode, int kind, FileOffset offset,
+                               uint64_t length_bytes) {
   if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "fallocate");
   if (length_bytes == 0) return Error(ErrorCode::kInvalidArgument, "length 0");
   if (length_bytes > kFileBytesMax || offset.value() > kFileBytesMax - length_bytes)
-    return Error(ErrorCode::kFileTooLarge, StrCat("inode ", inode->id));
+    return Error(ErrorCode::kFileTooLarge, StrCat("inode ", inode.id));
+  SharedLock lock(inode.mutex);
+  if (!inode.is_regular())
+    return Error(ErrorCode::kNotSupported, StrCat("inode ", inode.id, " is no file"));
+  if ((inode.record.flags & kInodeImmutable) != 0 ||
+      (kind != 0 && (inode.record.flags & kInodeAppendOnly) != 0))
+    return Error(ErrorCode::kNotPermitted, StrCat("inode ", inode.id));
+  return OkStatus();
+}
+
+Status FileData::MoveBehind(const InodeRef& inode, Shift shift, FileOffset offset,
+                            uint64_t length_bytes) {
+  TRY(CheckAllocate(*inode, FALLOC_FL_INSERT_RANGE, offset, length_bytes));
+  if (!IsBlockAligned(offset.value()) || !IsBlockAligned(length_bytes))
+    return Error(ErrorCode::kInvalidArgument, "a part of a block can't be moved");
   {
-    SharedLock lock(inode->mutex);
-    if (!inode->is_regular())
-      return Error(ErrorCode::kNotSupported, StrCat("inode ", inode->id, " is no file"));
-    if ((inode->record.flags & kInodeImmutable) != 0 ||
-        (kind != 0 && (inode->record.flags & kInodeAppendOnly) != 0))
-      return Error(ErrorCode::kNotPermitted, StrCat("inode ", inode->id));
+    const auto hold = inode->data_lock.Acquire(offset.value(), UINT64_MAX);
+    if (shift == Shift::kCollapse)
+      TRY(Collapse(*inode, offset, length_bytes));
+    else
+      TRY(Insert(*inode, offset, length_bytes, shift == Shift::kInsertIntoGrown));
   }
-  if (moves) {
-    if (!IsBlockAligned(offset.value()) || !IsBlockAligned(length_bytes))
-      return Error(ErrorCode::kInvalidArgument, "a part of a block can't be moved");
-    {
-      const auto hold = inode->data_lock.Acquire(offset.value(), UINT64_MAX);
-      TRY(kind == FALLOC_FL_COLLAPSE_RANGE ? Collapse(*inode, offset, length_bytes)
-                                           : Insert(*inode, offset, length_bytes));
-    }
-    return core_.committer->CommitIfSync();
-  }
+  return core_.committer->CommitIfSync();
+}
+
+Status FileData::InsertIntoGrown(const InodeRef& inode, FileOffset offset,
+                                 uint64_t length_bytes) {
+  return MoveBehind(inode, Shift::kInsertIntoGrown, offset, length_bytes);
+}
+
+Status FileData::Allocate(const InodeRef& inode, int mode, FileOffset offset,
+                          uint64_t length_bytes) {
+  if (mode == FALLOC_FL_COLLAPSE_RANGE)
+    return MoveBehind(inode, Shift::kCollapse, offset, length_bytes);
+  if (mode == FALLOC_FL_INSERT_RANGE)
+    return MoveBehind(inode, Shift::kInsert, offset, length_bytes);
+  const bool keeps_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+  const int kind = mode & ~FALLOC_FL_KEEP_SIZE;
+  if ((kind != 0 && kind != FALLOC_FL_PUNCH_HOLE && kind != FALLOC_FL_ZERO_RANGE) ||
+      (kind == FALLOC_FL_PUNCH_HOLE && !keeps_size))
+    return Error(ErrorCode::kNotSupported, StrCat("fallocate mode ", mode));
+  TRY(CheckAllocate(*inode, kind, offset, length_bytes));
   if (kind != FALLOC_FL_PUNCH_HOLE)
     TRY(core_.store->AdmitGrowth(BatchBytesMax(kBatchExtentCountMax, 0)));
   {

@@ -15,7 +15,8 @@ const std::array<char, kBlockBytes>& ZeroBlock() {
 }
 
 // Frees from the end until one batch can free the rest behind `begin`.
-Status FreeToOneBatch(Core& core, Inode& inode, FileOffset begin, uint64_t size_bytes) {
+Status FreeToOneBatch(Core& core, Inode& inode, FileOffset begin, uint64_t size_bytes,
+                      bool kill_privileges) {
   for (FileOffset end = kLastFileOffset;;) {
     ExclusiveLock lock(inode.mutex);
     TRY_ASSIGN(const auto cut, FindCut(core, inode, begin, end));
@@ -23,6 +24,7 @@ Status FreeToOneBatch(Core& core, Inode& inode, FileOffset begin, uint64_t size_
     TRY(ApplyMapping(core, inode,
                      {.begin = *cut,
                       .end = end,
+                      .kill_privileges = kill_privileges,
                       .edit = [&](InodeRecord& record) {
                         record.size_bytes = std::min(
                             record.size_bytes, std::max(cut->value(), size_bytes));
@@ -75,7 +77,8 @@ Status FileData::Write(const InodeRef& inode, FileOffset offset, std::span<const
 }
 
 Status FileData::Truncate(const InodeRef& inode, uint64_t size_bytes,
-                          const std::function<Status(InodeRecord&, Transaction&)>& also_change) {
+                          const std::function<Status(InodeRecord&, Transaction&)>& also_change,
+                          bool kill_privileges) {
   if (core_.committer->read_only()) return Error(ErrorCode::kReadOnly, "truncate");
   if (size_bytes > kFileBytesMax)
     return Error(ErrorCode::kFileTooLarge, StrCat("inode ", inode->id));
@@ -99,7 +102,7 @@ Status FileData::Truncate(const InodeRef& inode, uint64_t size_bytes,
       ExclusiveLock lock(inode->mutex);
       TRY(ApplyMapping(core_, *inode, {.edit = edit, .amend = also_change}));
     } else {
-      TRY(FreeToOneBatch(core_, *inode, keep_end, size_bytes));
+      TRY(FreeToOneBatch(core_, *inode, keep_end, size_bytes, kill_privileges));
       // Behind the end of a file its last block holds zeros, for whoever extends it.
       WrittenBlocks tail;
       tail.begin = keep_end;
@@ -128,7 +131,7 @@ Status FileData::Truncate(const InodeRef& inode, uint64_t size_bytes,
 Status FileData::FreeAll(const InodeRef& inode,
                          const std::function<void(Transaction&)>& finish) {
   const auto hold = inode->data_lock.Acquire(0, UINT64_MAX);
-  TRY(FreeToOneBatch(core_, *inode, FileOffset{0}, 0));
+  TRY(FreeToOneBatch(core_, *inode, FileOffset{0}, 0, false));
   ExclusiveLock lock(inode->mutex);
   return ApplyMapping(core_, *inode,
                       {.begin = FileOffset{0}, .end = kLastFileOffset, .finish = finish});

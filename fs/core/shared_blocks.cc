@@ -10,7 +10,8 @@
 namespace cofs {
 namespace {
 
-// Calls visit(offset, record) for each record that overlaps or touches `range`.
+// Calls visit(offset, record) for each record that overlaps or touches `range`, until it
+// answers false.
 template <typename Visit>
 Status ForEachRecord(Cursor& cursor, const std::string& first_key, DeviceRange range,
                      Visit&& visit) {
@@ -28,7 +29,7 @@ Status ForEachRecord(Cursor& cursor, const std::string& first_key, DeviceRange r
     if (!record.ok())
       return record.error().Within(StrCat("shared range at ", key.position));
     if (key.position + record->length_bytes < range.offset.value()) continue;
-    visit(key.position, *record);
+    if (!visit(key.position, *record)) return OkStatus();
   }
   return cursor.status();
 }
@@ -49,6 +50,7 @@ class ChangedRecords {
                          [&](uint64_t offset, const SharedRecord& record) {
                            before_.emplace(offset, record);
                            records_.emplace(offset, record);
+                           return true;
                          });
   }
   // Where the loaded records lie.
@@ -149,7 +151,8 @@ Result<SharedBlocks::Locks> SharedBlocks::ShareAndDrop(std::span<const DeviceRan
   }
 }
 
-Result<std::vector<DeviceRange>> SharedBlocks::SharedParts(DeviceRange range) const {
+Result<std::vector<DeviceRange>> SharedBlocks::SharedParts(DeviceRange range,
+                                                           size_t count_max) const {
   std::vector<DeviceRange> parts;
   const KeyRange keys = AllShared();
   const auto cursor = store_.NewCursor(keys.first, keys.last);
@@ -158,26 +161,33 @@ Result<std::vector<DeviceRange>> SharedBlocks::SharedParts(DeviceRange range) co
                       const DeviceOffset begin = std::max(DeviceOffset{offset}, range.offset);
                       const DeviceOffset end =
                           std::min(DeviceOffset{offset + record.length_bytes}, range.end());
-                      if (begin >= end) return;
+                      if (begin >= end) return true;
                       if (!parts.empty() && parts.back().end() == begin)
                         parts.back().length_bytes += end - begin;
+                      else if (parts.size() == count_max)
+                        return false;
                       else
                         parts.push_back({begin, end - begin});
+                      return true;
                     }));
   return parts;
 }
 
-Result<uint64_t> SharedBlocks::SplitBySharing(const Extent& extent,
+Result<uint64_t> SharedBlocks::SplitBySharing(const Extent& extent, size_t count_max,
                                               std::vector<Extent>& out) const {
+  // One more than there may be parts: what is behind the last one looked at is not known.
+  const size_t look_count = count_max == SIZE_MAX ? SIZE_MAX : count_max + 1;
   TRY_ASSIGN(const std::vector<DeviceRange> shared,
-             SharedParts({extent.device_offset, extent.length_bytes}));
+             SharedParts({extent.device_offset, extent.length_bytes}, look_count));
+  size_t part_count = 0;
   const uint8_t unmarked = extent.flags & static_cast<uint8_t>(~kExtentShared);
   DeviceOffset done = extent.device_offset;
   const auto add = [&](DeviceOffset to, uint8_t flags) {
-    if (done >= to) return;
+    if (done >= to || part_count == count_max) return;
     out.push_back(
         {extent.file_offset + (done - extent.device_offset), done, to - done, flags});
     done = to;
+    ++part_count;
   };
   uint64_t shared_bytes = 0;
   for (const DeviceRange& part : shared) {

@@ -43,10 +43,12 @@ class SharedBlocks {
                              std::span<const Extent> dropped, Transaction& transaction);
   // Those parts of `range` that have two or more owners at this moment, in order; parts
   // that touch are joined.
-  Result<std::vector<DeviceRange>> SharedParts(DeviceRange range) const;
-  // Appends the parts of an extent that is marked as shared: marked where it is at this
-  // moment. Answers how many bytes that are.
-  Result<uint64_t> SplitBySharing(const Extent& extent, std::vector<Extent>& out) const;
+  Result<std::vector<DeviceRange>> SharedParts(DeviceRange range,
+                                               size_t count_max = SIZE_MAX) const;
+  // Appends the parts, the first `count_max`, of an extent that is marked as shared: marked
+  // where it is at this moment. Answers how many bytes that are.
+  Result<uint64_t> SplitBySharing(const Extent& extent, size_t count_max,
+                                  std::vector<Extent>& out) const;
 
  private:
   const Store& store_;

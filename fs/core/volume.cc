@@ -171,6 +171,11 @@ Status Volume::Allocate(InodeId id, int mode, FileOffset offset, uint64_t length
   return core_.committer->CommitIfSync();
 }
 
+Status Volume::InsertIntoGrown(InodeId id, FileOffset offset, uint64_t length_bytes) {
+  TRY_ASSIGN(const InodeRef inode, UseFileToChange(id));
+  return parts_->data->InsertIntoGrown(inode, offset, length_bytes);
+}
+
 Result<FileOffset> Volume::Seek(InodeId id, FileOffset offset, int whence) {
   TRY_ASSIGN(const InodeRef inode, UseFile(id));
   return parts_->data->Seek(inode, offset, whence);
@@ -183,15 +188,13 @@ Result<std::vector<Extent>> Volume::Map(InodeId id, FileOffset begin, FileOffset
              parts_->data->Map(inode, begin, end, count_max));
   std::vector<Extent> parts;
   for (const Extent& extent : extents) {
+    if (parts.size() >= count_max) break;
     if (extent.shared() && !extent.unwritten())
-      TRY(core_.shared_blocks->SplitBySharing(extent, parts));
+      TRY(core_.shared_blocks->SplitBySharing(Clip(extent, begin, end),
+                                              count_max - parts.size(), parts));
     else
       parts.push_back(extent);
   }
-  std::erase_if(parts, [&](const Extent& part) {
-    return part.file_end() <= begin || part.file_offset >= end;
-  });
-  if (parts.size() > count_max) parts.resize(count_max);
   return parts;
 }
 

@@ -106,9 +106,10 @@ class Volume {
   Status Write(InodeId inode, FileOffset offset, std::span<const char> data,
                WriteOptions options);
   Status Allocate(InodeId inode, int mode, FileOffset offset, uint64_t length_bytes);
+  Status InsertIntoGrown(InodeId inode, FileOffset offset, uint64_t length_bytes);
   Result<FileOffset> Seek(InodeId inode, FileOffset offset, int whence);
-  // Extents that overlap [begin, end), the first `count_max`; parts of them where they are
-  // shared in part.
+  // Extents that overlap [begin, end), the first `count_max`: whole, but of those that are
+  // shared the parts that are inside, with those apart that nobody shares.
   Result<std::vector<Extent>> Map(InodeId inode, FileOffset begin, FileOffset end,
                                   size_t count_max);
   struct CopyCall {

@@ -42,6 +42,7 @@ struct AttributeChange {
   // kInodeImmutable, kInodeAppendOnly and kInodeNoDump, as they shall be (chattr).
   std::optional<uint32_t> flags{};
   bool kill_privileges = false;  // as a write by an unprivileged caller does
+  bool kill_set_group_id = false;  // also of what its group may not execute
 };
 
 enum class RenameMode : uint8_t { kReplace, kNoReplace, kExchange };

@@ -215,9 +215,12 @@ struct cofs_ioc_unshare {
  * writing (EBADF). EPERM: an append-only or immutable file; EFBIG.
  *
  * What is moved is what is written back: COFS_IOC_WRITE_BACK from `offset` on first. The
- * kernel drops its pages from there on, but it does not learn the new size: ftruncate(2) to
- * `size` tells it. Nobody else should write to the file meanwhile.
+ * kernel drops its pages from there on, but only ftruncate(2) tells it of a new size. So a
+ * file is made `length` bytes longer before an insert, which leaves the size as it is
+ * (EINVAL when something has been written to these last bytes), and after a collapse it is
+ * truncated to `size`. Nobody else should write to the file meanwhile.
  */
+#define COFS_SHIFT_UNIT 4096u
 #define COFS_SHIFT_COLLAPSE 1u
 #define COFS_SHIFT_INSERT 2u
 struct cofs_ioc_shift {

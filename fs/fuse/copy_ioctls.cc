@@ -222,17 +222,22 @@ void Operations::IoctlShift(Reply& reply, InodeId inode, uint64_t handle,
       (shift.what != COFS_SHIFT_COLLAPSE && shift.what != COFS_SHIFT_INSERT))
     return reply.Errno(EINVAL);
   if ((handle & kHandleWrites) == 0) return reply.Errno(EBADF);
-  const Status shifted = volume_.Allocate(
-      inode,
-      shift.what == COFS_SHIFT_COLLAPSE ? FALLOC_FL_COLLAPSE_RANGE : FALLOC_FL_INSERT_RANGE,
-      FileOffset(shift.offset), shift.length);
-  if (!shifted.ok()) return reply.Fail(shifted.error());
+  Status shifted =
+      shift.what == COFS_SHIFT_COLLAPSE
+          ? volume_.Allocate(inode, FALLOC_FL_COLLAPSE_RANGE, FileOffset(shift.offset),
+                             shift.length)
+          : volume_.InsertIntoGrown(inode, FileOffset(shift.offset), shift.length);
+  if (shifted.ok() && reply.caller().uid != 0)
+    shifted = KillPrivileges(reply.caller(), inode);
   const Result<InodeStat> stat = volume_.GetAttributes(inode);
-  if (!stat.ok()) return reply.Fail(stat.error());
-  shift.size = stat->record.size_bytes;
-  // The kernel's pages show what was there before.
+  if (shifted.ok() && !stat.ok()) shifted = stat.error();
+  if (stat.ok()) shift.size = stat->record.size_bytes;
+  // The kernel's pages show what was there before, after an error in the middle too.
   options_.after_write_back(inode, FileOffset(shift.offset), reply.HandOver(),
-                            [shift](Reply& later) { later.Ioctl(BytesOf(shift)); });
+                            [shift, shifted](Reply& later) {
+                              if (!shifted.ok()) return later.Fail(shifted.error());
+                              later.Ioctl(BytesOf(shift));
+                            });
 }
 
 }  // namespace cofs

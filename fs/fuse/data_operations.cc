@@ -28,6 +28,8 @@ void Operations::Open(Reply& reply, fuse_ino_t inode, fuse_file_info* file) {
   Request& request = *CurrentRequest();
   const InodeId id(inode);
   if ((file->flags & O_ACCMODE) != O_RDONLY) {
+    // After mount -o remount,rw the kernel would let it pass.
+    if (volume_.options().read_only) return reply.Errno(EROFS);
     // The kernel does not know of these flags.
     const Result<InodeStat> stat = volume_.GetAttributes(id);
     if (!stat.ok()) return reply.Fail(stat.error());
@@ -173,7 +175,7 @@ Status Operations::KillPrivileges(const fuse_ctx& caller, InodeId inode) {
   const uint32_t mode = stat.record.mode;
   if (S_ISREG(mode) && (mode & (S_ISGID | S_IXGRP)) == S_ISGID &&
       !IsInGroup(caller, stat.record.gid))
-    change.mode = mode & ~uint32_t{S_ISGID};
+    change.kill_set_group_id = true;
   TRY(volume_.SetAttributes(inode, change));
   if ((mode & (S_ISUID | S_ISGID)) != 0) options_.invalidate_attributes(inode);
   return OkStatus();

@@ -229,6 +229,10 @@ TEST_P(ReflinkTest, CollapseAndInsertMoveWhatLiesBehind) {
     const ProgramResult result = RunWithLibrary({"xfs_io", "-c", refused, Path("a")});
     EXPECT_TRUE(Contains(result.out + result.err, "Invalid argument")) << refused;
   }
+  // Larger than the caller may make it: nothing has changed.
+  const ProgramResult large = RunWithLibrary(
+      {"sh", "-c", "ulimit -f 4000; trap '' XFSZ; exec fallocate -i -o 8k -l 8m " + Path("a")});
+  EXPECT_TRUE(Contains(large.err, "File too large")) << large.err;
   Expect("a", model);
 }
 

@@ -2,6 +2,10 @@
 #include <gtest/gtest.h>
 #include <linux/falloc.h>
 
+#include <atomic>
+#include <cstring>
+#include <thread>
+
 #include "tests/core/data/data_volume.h"
 
 namespace cofs {
@@ -112,6 +116,53 @@ TEST_F(FileShift, WhatIsPreallocatedBehindTheEndMovesAlong) {
   ASSERT_EQ(2u, map.size());
   EXPECT_EQ(FileOffset{7 * kB}, map[1].file_offset);
   volume_.ExpectSound();
+}
+
+TEST_F(FileShift, IntoAFileThatHasGrownForIt) {
+  std::string bytes = WriteFragmented(1500);
+  bytes += "tail";
+  volume_.Write(file_, 1500 * kB, "tail");
+  const auto insert = [&](uint64_t offset, uint64_t length) {
+    return volume_.data().InsertIntoGrown(file_, FileOffset{offset}, length);
+  };
+  DATA_EXPECT_OK(volume_.data().Truncate(file_, bytes.size() + 5 * kB, {}));
+  DATA_EXPECT_CODE(kInvalidArgument, insert(1501 * kB, 5 * kB));  // behind its old end
+  DATA_EXPECT_CODE(kInvalidArgument, insert(kB, 6 * kB));  // it has data where it had its end
+  DATA_EXPECT_OK(insert(kB, 5 * kB));
+  bytes.insert(kB, 5 * kB, '\0');
+  ExpectFile(bytes);
+  DATA_EXPECT_OK(volume_.data().Truncate(file_, bytes.size() + 2 * kB, {}));
+  volume_.Write(file_, bytes.size() + kB, "data");
+  DATA_EXPECT_CODE(kInvalidArgument, insert(0, 2 * kB));
+  bytes.resize(bytes.size() + 2 * kB);
+  bytes.replace(bytes.size() - kB, 4, "data");
+  ExpectFile(bytes);
+}
+
+// A reader never finds what lies between two batches.
+TEST_F(FileShift, ReadersSeeTheFileBeforeOrAfter) {
+  constexpr uint64_t kCount = 3000;
+  const std::string bytes = WriteFragmented(kCount);
+  std::atomic<bool> stop{false};
+  std::thread reader([&] {
+    AlignedBuffer buffer;
+    while (!stop) {
+      const auto read = volume_.data().Read(file_, FileOffset{0}, 2 * kCount * kB, buffer);
+      ASSERT_TRUE(read.ok());
+      if (read->size() == kCount * kB) {
+        ASSERT_EQ(0, std::memcmp(read->data(), bytes.data(), bytes.size()));
+      } else {
+        ASSERT_EQ((kCount + 7) * kB, read->size());
+        ASSERT_EQ(0, std::memcmp(read->data() + 7 * kB, bytes.data(), bytes.size()));
+      }
+    }
+  });
+  for (int i = 0; i < 10; ++i) {
+    DATA_EXPECT_OK(Insert(0, 7 * kB));
+    DATA_EXPECT_OK(Collapse(0, 7 * kB));
+  }
+  stop = true;
+  reader.join();
 }
 
 TEST_F(FileShift, Rules) {
