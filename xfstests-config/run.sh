@@ -207,6 +207,8 @@ mkfs -t "$type" $mkfs_options "$test_device" >"$results/mkfs.log" 2>&1 || {
   die "mkfs failed"
 }
 rm -rf "$results"/{generic,check.*,result.xml}
+echo "$(date +%F), Linux $(uname -r), cofs $(git -C "$top" rev-parse --short HEAD 2>/dev/null)" \
+  >"$results/run"
 
 # One test at a time that takes too long: it is ended with all that it started, and if that
 # does not help the daemons' connections to the kernel are aborted.

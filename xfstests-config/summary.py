@@ -9,9 +9,7 @@ RESULTS has result.xml as `check -R xunit` writes it. With EXPECTED (lines of "p
 test state reason...") exits with 1 if a test that is expected to pass did not.
 """
 import collections
-import datetime
 import pathlib
-import platform
 import re
 import subprocess
 import sys
@@ -86,15 +84,19 @@ def report(results, repository):
     expected = read_expected(repository / "xfstests-config/expected.txt")
     print("# Results of xfstests\n")
     print("Written by `xfstests-config/run.sh XFSTESTS_DIR --report`.\n")
-    print(f"- {datetime.date.today()}, Linux {platform.release()}, cofs "
-          f"{version(['git', '-C', str(repository), 'rev-parse', '--short', 'HEAD'])}")
     libraries = [f"{name} {version(['dpkg-query', '-W', '-f', '${Version}', name])}"
                  for name in ("librocksdb7.8", "libfuse3-3", "liburing2", "libnvme1")]
     print(f"- {', '.join(libraries)}\n")
-    print("| profile | pass | not run | fail |\n|---|---|---|---|")
+    print("| profile | pass | not run | fail | run |\n|---|---|---|---|---|")
     for profile, tests in profiles.items():
         count = collections.Counter(state for state, _, _ in tests.values())
-        print(f"| {profile} | {count['pass']} | {count['notrun']} | {count['fail']} |")
+        run = results / profile / "run"
+        print(f"| {profile} | {count['pass']} | {count['notrun']} | {count['fail']} "
+              f"| {run.read_text().strip() if run.exists() else ''} |")
+    copies = results / "nvme/copy_commands"
+    if copies.exists():
+        print(f"\nIn the nvme profile the drive has carried out {copies.read_text().strip()} "
+              "Copy commands.")
     for profile, tests in profiles.items():
         failed = {n: t for n, t in tests.items() if t[0] == "fail"}
         print(f"\n## {profile}: what failed\n")
