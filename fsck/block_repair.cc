@@ -45,8 +45,10 @@ Result<std::vector<Extent>> Repairer::AllocateExtents(FileOffset begin,
 Status Repairer::PoisonRange(InodeId inode, FileOffset key_offset, uint64_t length_bytes) {
   records_.Delete(ExtentKey(inode, key_offset));
   const auto record = records_.GetInode(inode);
-  // It has none: what the range belonged to goes with the rest of it.
-  if (!record.ok() || !S_ISREG(record->mode)) return OkStatus();
+  const bool has_none = record.Is(ErrorCode::kNotFound) || record.Is(ErrorCode::kCorrupt);
+  if (!record.ok() && !has_none) return record.error();
+  // What the range belonged to goes with the rest of it.
+  if (has_none || !S_ISREG(record->mode)) return OkStatus();
   const uint64_t end = std::min(key_offset.value() + length_bytes,
                                 RoundUp(record->size_bytes, kBlockBytes));
   if (end <= key_offset.value()) return OkStatus();  // past the end: no data

@@ -65,6 +65,7 @@ Result<InodeId> Repairer::LostAndFound() {
       const auto record = records_.GetInode(dentry->inode);
       if (record.ok() && S_ISDIR(record->mode))
         return lost_and_found_ = dentry->inode;
+      if (record.Is(ErrorCode::kIo)) return record.error();
       is_taken = true;
     }
     if (is_taken) continue;

@@ -99,8 +99,13 @@ Result<StoreFiles> FromLabels(BlockDevice& device, const Superblock& superblock)
 }  // namespace
 
 Result<StoreFiles> FindStoreFiles(BlockDevice& device, const Superblock& superblock) {
-  store::Journal journal(device);
-  const auto state = journal.Load(superblock.journal, superblock.journal_generation);
+  const auto load = [&] {
+    store::Journal journal(device);
+    return journal.Load(superblock.journal, superblock.journal_generation);
+  };
+  auto state = load();
+  // Labels tell less than the journal: not for a read that fails once.
+  if (state.Is(ErrorCode::kIo)) state = load();
   if (!state.ok()) return FromLabels(device, superblock);
   for (const auto& [id, record] : state->files)
     for (const DeviceRange& extent : record.layout.extents)

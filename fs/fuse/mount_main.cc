@@ -163,7 +163,7 @@ int Main(const std::vector<std::string>& arguments) {
     return again->ok() ? kExitOk : Fail(kExitMountFailure, again->error().ToString());
   // As mount(8) does with the kernel's own file systems, though -o rw was given: it always
   // is.
-  if (!options.volume.read_only && IsWriteProtected(*place)) {
+  if ((!options.volume.read_only || options.norecovery) && IsWriteProtected(*place)) {
     Fail(kExitOk, StrCat("WARNING: ", place->source, " is write-protected, mounted read-only"));
     MakeReadOnly(options);
   }

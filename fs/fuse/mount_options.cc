@@ -82,6 +82,10 @@ Status ReadOnly(MountOptions& options, std::string_view) {
   options.volume.read_only = true;
   return Flags<MS_RDONLY, 0>(options, {});
 }
+Status NoRecovery(MountOptions& options, std::string_view) {
+  options.norecovery = true;
+  return ReadOnly(options, {});
+}
 Status ReadWrite(MountOptions& options, std::string_view) {
   options.volume.read_only = false;
   return Flags<0, MS_RDONLY>(options, {});
@@ -233,7 +237,7 @@ constexpr OptionRow kOptions[] = {
     {"log", Value::kRequired, LogFile},
     {"max_read", Value::kRequired, MaxRead},
     {"ro", Value::kNone, ReadOnly},
-    {"norecovery", Value::kNone, ReadOnly},  // which writes nothing anyway
+    {"norecovery", Value::kNone, NoRecovery},  // read-only, which writes nothing anyway
     {"rw", Value::kNone, ReadWrite},
     {"noatime", Value::kNone, Atime<AtimePolicy::kNone>},
     {"relatime", Value::kNone, Atime<AtimePolicy::kRelative>},

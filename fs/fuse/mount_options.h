@@ -21,6 +21,7 @@ struct MountOptions {
 
   std::string source;     // as given
   std::string directory;  // as given
+  bool norecovery = false;  // given: as ro
   bool foreground = false;
   bool verbose = false;
   bool sloppy = false;  // options that are not known are left out, with a warning
