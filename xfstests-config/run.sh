@@ -146,6 +146,11 @@ if [ "$inside" -eq 0 ]; then
   exec unshare --mount --propagation slave -- "$0" --inside-namespace "${original[@]}"
 fi
 
+# The copies here of what else is mounted of cofs would outlive its unmount outside.
+awk '$3 ~ /^fuse(blk)?\.cofs$/ { print $2 }' /proc/self/mounts | while read -r other; do
+  umount -l "$other" || true
+done
+
 loops=()
 watchdog=""
 tear_down() {
