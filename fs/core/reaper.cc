@@ -19,6 +19,8 @@ constexpr size_t kBatchRecordCountMax = 2048;
 constexpr size_t kRoundInodeCountMax = 256;
 // Until an inode that is in use is looked at again.
 constexpr std::chrono::milliseconds kInUsePause{5};
+// How long a full volume waits for a removed file's last look-up to end.
+constexpr std::chrono::milliseconds kForgetPatience{50};
 
 // The table and the reaper.
 constexpr long kOwnReferences = 2;
@@ -85,6 +87,7 @@ void Reaper::Forgotten(InodeId id) {
   if (!orphans_.contains(id)) return;
   queue_.push_back(id);
   wake_.NotifyOne();
+  drained_.NotifyAll();
 }
 
 bool Reaper::IsTemporary(InodeId id) const {
@@ -105,11 +108,21 @@ Status Reaper::Drain() {
 
 void Reaper::DrainFor(std::chrono::milliseconds timeout) {
   using Clock = std::chrono::steady_clock;
+  const auto left_until = [](Clock::time_point deadline) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+  };
   const auto deadline = Clock::now() + timeout;
   MutexLock lock(mutex_);
+  // The kernel tells of the last look-up's end behind requests that it sends later.
+  const auto patience = std::min(deadline, Clock::now() + kForgetPatience);
+  while (!stopping_ && !core_.committer->read_only() && !orphans_.empty() &&
+         queue_.empty() && !working_) {
+    const auto left = left_until(patience);
+    if (left.count() <= 0) break;
+    drained_.WaitFor(mutex_, left);
+  }
   while (!stopping_ && !core_.committer->read_only() && (!queue_.empty() || working_)) {
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+    const auto left = left_until(deadline);
     if (left.count() <= 0) return;
     drained_.WaitFor(mutex_, left);
   }

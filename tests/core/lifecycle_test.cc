@@ -239,6 +239,26 @@ TEST(Lifecycle, OrphansAreReapedByTheNextMount) {
   }
 }
 
+// The kernel has sent a write before it tells that nobody has the removed file any more.
+TEST(Lifecycle, AFullVolumeWaitsForARemovedFileThatIsAboutToBeForgotten) {
+  TestVolume volume;
+  const InodeId file = MakeFile(*volume, kRoot, "f");
+  const InodeId other = MakeFile(*volume, kRoot, "other");
+  const std::string bytes = Bytes(1 << 20, 'x');
+  uint64_t end = 0;
+  while (volume->Write(file, FileOffset{end}, bytes, {}).ok()) end += bytes.size();
+  ASSERT_OK(volume->SyncAll());
+  ASSERT_OK(volume->Lookup(kRoot, "f"));
+  ASSERT_OK(volume->Unlink(kRoot, "f"));
+  EXPECT_CODE(kNoSpace, volume->Write(other, FileOffset{0}, bytes, {}));  // somebody has it
+  std::thread kernel([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    volume->Forget(file, 1);
+  });
+  EXPECT_OK(volume->Write(other, FileOffset{0}, bytes, {}));
+  kernel.join();
+}
+
 // A file of many extents is freed in many batches; a crash in between leaves an orphan
 // with what is left.
 TEST(Lifecycle, BigFilesAreFreed) {
