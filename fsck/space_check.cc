@@ -123,7 +123,9 @@ class SpaceSweep {
       Issue(FindingId::kSharedMissing, segment);
     else if (segment.recorded != 0 && is_exact && segment.recorded != segment.owners)
       Issue(FindingId::kSharedCount, segment);
-    if (segment.recorded == 0 || segment.owners < 2) return;
+    // Blocks of a count that is no longer exact are never freed: their one owner has to say
+    // so, too, or they are.
+    if (segment.recorded == 0 || segment.owners < (is_exact ? 2 : 1)) return;
     if (unflagged_count_ > 0)
       ReportOwners(FindingId::kSharedFlag, kPlacedShared, 0, segment,
                    "does not say that its blocks are shared", [](InodeId inode,

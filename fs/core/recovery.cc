@@ -113,12 +113,26 @@ Status CheckApart(const BlockRun& before, const BlockRun& run) {
                StrCat("the blocks at ", run.first << kBlockShift, " are used twice"));
 }
 
+// Blocks whose count is no longer exact are never freed, whether anything maps them or not.
+Status AddNeverFreed(const Store& store, std::vector<BlockRun>& runs) {
+  const KeyRange keys = AllShared();
+  const auto cursor = store.NewCursor(keys.first, keys.last);
+  for (cursor->Seek(keys.first); cursor->valid(); cursor->Next()) {
+    TRY_ASSIGN(const ParsedKey key, ParseKey(cursor->key()));
+    TRY_ASSIGN(const SharedRecord record, DecodeShared(cursor->value()));
+    if (record.reference_count == kReferenceCountMax)
+      runs.push_back(RunOf({DeviceOffset{key.position}, record.length_bytes}));
+  }
+  return cursor->status();
+}
+
 Result<RecoveredSpace> Rebuild(const Store& store, const Superblock& superblock,
                                InodeId inode_counter) {
   TRY_ASSIGN(ScanResult scan, ScanAll(store, inode_counter));
   scan.used.exclusive.push_back(RunOf({DeviceOffset{0}, kReservedEnd.value()}));
   for (const DeviceRange& range : store.PoolRanges())
     scan.used.exclusive.push_back(RunOf(range));
+  TRY(AddNeverFreed(store, scan.used.shared));
   TRY_ASSIGN(const std::vector<DeviceRange> free,
              FreeOf(std::move(scan.used), superblock.volume_bytes));
   RecoveredSpace out;

@@ -420,6 +420,28 @@ TEST(Lifecycle, UnknownFeaturesAreHonoured) {
   EXPECT_CODE(kUnsupportedFormat, Volume::Mount(memory->Fork(), read_only));
 }
 
+// Also when nothing maps them any more, and after a crash: fsck sees them as used.
+TEST(Lifecycle, BlocksOfACountThatIsNoLongerExactStayUsed) {
+  TestVolume volume;
+  const uint64_t free_bytes = FreeBytes(*volume);
+  volume.Crash();
+  {
+    auto slots = SuperblockSlots::Load(volume.memory()).value();
+    auto store = Store::Open(volume.memory(), *slots, {}).value();
+    Batch batch;
+    batch.Put(SharedKey(DeviceOffset{100 << 20}),
+              EncodeShared({5 * kBlockBytes, kReferenceCountMax}));
+    ASSERT_OK(store->Write(std::move(batch)));
+    ASSERT_OK(store->Commit());
+    ASSERT_OK(store->Close());
+  }
+  ASSERT_OK(volume.Mount());
+  EXPECT_EQ(free_bytes - 5 * kBlockBytes, FreeBytes(*volume));
+  ASSERT_OK(volume.Unmount());
+  volume.ExpectSound();
+  ASSERT_OK(volume.Mount());
+}
+
 TEST(Lifecycle, BlocksUsedTwiceStopAWritableMount) {
   TestVolume volume;
   const InodeId a = MakeFile(*volume, kRoot, "a");

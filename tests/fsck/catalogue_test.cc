@@ -281,6 +281,9 @@ std::vector<Case> SpaceCases() {
          PutAt(ExtentKey(kInodeDeep, FileOffset{0}),
                EncodeExtent({FileOffset{0}, v.Block(0), 2 * kB, 0}))(v);
        }},
+      {FindingId::kSharedFlag, "cleared, of a count that is no longer exact",
+       Put([](TestVolume& v) { return SharedKey(v.Block(2)); },
+           EncodeShared({kB, kReferenceCountMax}))},
       {FindingId::kSharedUnwritten, "two owners",
        [](TestVolume& v) {
          PutAt(SharedKey(v.Block(100)), EncodeShared({kB, 2}))(v);
