@@ -61,7 +61,7 @@ def summary(folder, profile, expected_path):
         return 0
     expected = read_expected(expected_path)
     worse = [n for n, (s, _, _) in tests.items()
-             if s != "pass" and expected.get((profile, n), ("pass", ""))[0] == "pass"]
+             if s == "fail" and expected.get((profile, n), ("pass", ""))[0] != "fail"]
     better = [n for n, (s, _, _) in tests.items()
               if s == "pass" and expected.get((profile, n), ("pass", ""))[0] != "pass"]
     for name in sorted(worse):
