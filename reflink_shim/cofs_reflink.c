@@ -328,6 +328,13 @@ static int unshare(int fd, int mode, uint64_t offset, uint64_t length) {
   return real_fallocate(fd, mode & FALLOC_FL_KEEP_SIZE, (off64_t)offset, (off64_t)length);
 }
 
+/* Nothing was moved. After any other error something may have been: the file stays as long
+ * as it is. */
+static int is_shift_refusal(int error_number) {
+  return error_number == EINVAL || error_number == EPERM || error_number == EFBIG ||
+         error_number == ENOSPC;
+}
+
 /* The kernel learns a new size by ftruncate(2) alone: no signal may come between it and the
  * change. */
 static int shift(int fd, uint32_t what, uint64_t offset, uint64_t length) {
@@ -348,8 +355,8 @@ static int shift(int fd, uint32_t what, uint64_t offset, uint64_t length) {
     write_back(fd, offset);
     result = real_ioctl(fd, COFS_IOC_SHIFT, &range);
     error = errno;
-    /* Refused before anything was moved. */
-    if (inserts && result != 0 && error != EIO && ftruncate64(fd, (off64_t)size) != 0)
+    if (inserts && result != 0 && is_shift_refusal(error) &&
+        ftruncate64(fd, (off64_t)size) != 0)
       error = EIO;
     if (!inserts && result == 0) {
       result = ftruncate64(fd, (off64_t)range.size);

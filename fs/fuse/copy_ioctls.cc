@@ -222,13 +222,17 @@ void Operations::IoctlShift(Reply& reply, InodeId inode, uint64_t handle,
       (shift.what != COFS_SHIFT_COLLAPSE && shift.what != COFS_SHIFT_INSERT))
     return reply.Errno(EINVAL);
   if ((handle & kHandleWrites) == 0) return reply.Errno(EBADF);
+  // Before, as fallocate(2) does: an error behind it means that nothing was moved, for which
+  // the caller of an insert takes back what the file has grown by.
+  if (reply.caller().uid != 0) {
+    const Status killed = KillPrivileges(reply.caller(), inode);
+    if (!killed.ok()) return reply.Fail(killed.error());
+  }
   Status shifted =
       shift.what == COFS_SHIFT_COLLAPSE
           ? volume_.Allocate(inode, FALLOC_FL_COLLAPSE_RANGE, FileOffset(shift.offset),
                              shift.length)
           : volume_.InsertIntoGrown(inode, FileOffset(shift.offset), shift.length);
-  if (shifted.ok() && reply.caller().uid != 0)
-    shifted = KillPrivileges(reply.caller(), inode);
   const Result<InodeStat> stat = volume_.GetAttributes(inode);
   if (shifted.ok() && !stat.ok()) shifted = stat.error();
   if (stat.ok()) shift.size = stat->record.size_bytes;

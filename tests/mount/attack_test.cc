@@ -361,6 +361,19 @@ TEST_F(AttackTest, ANewOwnerGetsNoPrivileges) {
 
 // ---- ioctl(2) calls of cofs ----
 
+// What an unprivileged caller changes loses its privileges, without an ftruncate(2) too.
+TEST_F(AttackTest, AShiftDropsSetUserId) {
+  const std::string path = Make("program", 0644);
+  WriteFile(path, std::string(4 * kBlock, 'p'));
+  ASSERT_TRUE(Succeeds(chmod(path.c_str(), 06777)));
+  const int result = AsOrdinaryUser([&] {
+    cofs_ioc_shift shift{0, kBlock, COFS_SHIFT_COLLAPSE, 0, 0};
+    return ioctl(Open(path, O_RDWR).get(), COFS_IOC_SHIFT, &shift) == 0 ? 0 : errno;
+  });
+  EXPECT_EQ(result, 0);
+  EXPECT_EQ(Stat(path).st_mode & 07777, 0777u);
+}
+
 TEST_F(AttackTest, HandlesSayWhatMayBeDone) {
   const std::string source = Make("source", 0644), target = Make("target", 0644);
   const std::string secret = Make("secret", 0222);
