@@ -54,14 +54,15 @@ struct cofs_ioc_write_back {
  * back: COFS_IOC_WRITE_BACK or fsync(2) first for all of them.
  *
  * In: the bytes [begin, end) of the file. Out: up to COFS_MAP_EXTENTS extents that
- * overlap them, in order, whole (not clipped), and COFS_MAP_MORE in `flags` when there
- * may be more: go on with `begin` at the end of the last one.
+ * overlap them, in order, and COFS_MAP_MORE in `flags` when there may be more: go on with
+ * `begin` at the end of the last one. They are whole (not clipped), but for those of which
+ * something is shared: these come in parts, clipped to [begin, end).
  */
 #define COFS_MAP_EXTENTS 255
 #define COFS_MAP_MORE 1u
 
 #define COFS_EXTENT_UNWRITTEN 1u /* preallocated: reads as zeros */
-#define COFS_EXTENT_SHARED 2u    /* may be shared with another file */
+#define COFS_EXTENT_SHARED 2u    /* shared with another file at this moment */
 struct cofs_map_extent {
   __u64 file_offset;   /* bytes */
   __u64 device_offset; /* bytes on the device or in the image */
